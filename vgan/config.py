@@ -1,0 +1,151 @@
+"""What a user can set, one frozen model per stage, each field with meaning, unit and bounds.
+
+The same classes make the command line's options, the form in the Prefect UI and the
+parameters logged to MLflow; a value that one door refuses, every door refuses.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import ConfigError
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+
+
+class Spec(BaseModel):
+    """Base of every configuration: frozen, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+SpecT = TypeVar("SpecT", bound=Spec)
+
+
+def _check_regex(pattern: str | None) -> str | None:
+    if pattern is not None:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+    return pattern
+
+
+def _check_budget(text: str) -> str:
+    Budget.parse(text)
+    return text
+
+
+Name = Annotated[
+    str,
+    Field(
+        pattern=NAME_PATTERN,
+        description="Small letters, digits, '-' and '_', at most 63; names the dataset and the registered model.",
+    ),
+]
+
+
+class IngestConfig(Spec):
+    """How videos become clips. Two ingests with equal fields make the same bytes."""
+
+    frames: int = Field(16, ge=2, le=256, description="Frames in one clip.")
+    height: int = Field(64, ge=16, le=1024, multiple_of=8, description="Height of a clip in pixels.")
+    width: int = Field(64, ge=16, le=1024, multiple_of=8, description="Width of a clip in pixels.")
+    fps: float = Field(8.0, gt=0, le=120, description="Frames per second of a clip, chosen by presentation time.")
+    stride: float = Field(1.0, gt=0, le=3600, description="Seconds between the starts of two clips of one video.")
+    labels: Literal["none", "folder"] = Field(
+        "none", description="'folder' takes each video's parent folder as its class; 'none' trains without classes."
+    )
+    group_by: Annotated[str | None, AfterValidator(_check_regex)] = Field(
+        None,
+        description="Regular expression searched in each path; videos with equal matches "
+        "(for example 'person\\d+') stay on the same side of the train/held-out split.",
+    )
+    heldout: float = Field(
+        0.2, gt=0, le=0.5, description="Share of the content groups that is held out for evaluation (0 to 0.5)."
+    )
+    scene_threshold: float = Field(
+        10.0, gt=0, le=100, description="Cut score (0 to 100, as ffmpeg's scdet) above which a clip is never continued."
+    )
+    max_rejected: float = Field(
+        0.5, ge=0, le=1, description="Share of new videos that may be rejected before the run stops and asks."
+    )
+    videos_per_batch: int = Field(
+        64, ge=1, le=10_000, description="Videos in one batch: the unit of work, of retry and of commit."
+    )
+
+
+class Budget(Spec):
+    """How long to train: seconds of wall clock or thousands of clips shown to the discriminator."""
+
+    seconds: float | None = None
+    kclips: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Read '90s', '15m', '2h' or '200kclips'; raises ValueError for anything else."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|kclips)", text.strip())
+        if not match or float(match[1]) <= 0:
+            raise ValueError(f"budget {text!r} is not like '90s', '15m', '2h' or '200kclips'")
+        value = float(match[1])
+        if match[2] == "kclips":
+            return cls(kclips=value)
+        return cls(seconds=value * {"s": 1, "m": 60, "h": 3600}[match[2]])
+
+
+class TrainConfig(Spec):
+    """What to train and for how long; everything else follows from the preset and the data."""
+
+    preset: Literal["tiny", "small", "base"] = Field(
+        "tiny", description="Size of the networks: 'tiny' for a CPU, 'small' and 'base' for a GPU."
+    )
+    budget: Annotated[str, AfterValidator(_check_budget)] = Field(
+        "180s", description="How long to train: '90s', '15m', '2h', or '200kclips' (thousands of clips)."
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="Where to train; 'auto' takes a GPU when there is one."
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of every random choice of the run.")
+    batch: int | None = Field(None, ge=2, le=4096, description="Clips in one step; empty takes the preset's.")
+    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads for the networks; empty takes all cores.")
+    checkpoints: int = Field(
+        10, ge=1, le=1000, description="Checkpoints over the whole budget, evenly spaced; a killed run resumes at one."
+    )
+
+
+class EvaluateConfig(Spec):
+    """How generated clips are compared with the held-out ones."""
+
+    clips: int = Field(512, ge=16, le=50_000, description="Generated clips to compare with the held-out ones.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the samples, of the split halves and of the bootstrap.")
+    bootstrap: int = Field(100, ge=20, le=10_000, description="Bootstrap draws behind each 95 % interval.")
+
+
+class RegisterConfig(Spec):
+    """Where a model is registered and what it must beat."""
+
+    model_name: Name | None = Field(None, description="Registered model; empty takes the dataset's name.")
+    alias: str = Field(
+        "champion", pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="Alias that the best version carries."
+    )
+
+
+class SampleConfig(Spec):
+    """What to generate."""
+
+    num: int = Field(16, ge=1, le=100_000, description="Clips to generate.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the first clip; the same seed gives the same clips.")
+    label: str | None = Field(None, description="Class to generate, by name; empty takes the classes in turn.")
+    fps: float | None = Field(None, gt=0, le=120, description="Frames per second of the files; empty takes the data's.")
+
+
+def build(kind: type[SpecT], values: dict[str, Any]) -> SpecT:
+    """Validate `values`; raises ConfigError naming each bad field and its allowed values."""
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']} (got {item['input']!r})" for item in error.errors()]
+        raise ConfigError(f"bad value in {kind.__name__}: " + "; ".join(lines)) from error

@@ -1,0 +1,1 @@
+"""From video files to shards, and from shards to batches of clips."""

@@ -1,0 +1,1 @@
+"""Reading and writing video: the only room that starts ffmpeg."""

@@ -1,0 +1,236 @@
+"""What passes between stages: small, versioned, frozen JSON records of references and hashes.
+
+No record holds a tensor, a frame, a wall-clock time that would change its digest, or an
+absolute path of this machine. `digest` is the sha256 of the canonical JSON, so equal
+content has an equal digest on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .config import EvaluateConfig, IngestConfig, TrainConfig
+from .errors import CorruptDataError
+
+Split = Literal["train", "heldout"]
+RecordT = TypeVar("RecordT", bound="Record")
+
+
+def canonical_json(value: Any) -> bytes:
+    """Bytes of `value` that do not depend on the machine, the locale or the order of keys."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+
+
+def digest_of(value: Any) -> str:
+    """sha256 (64 hex digits) of the canonical JSON of a plain value."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+class Record(BaseModel):
+    """Base of every record; unknown fields are refused, so an old reader never half-reads a new record."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    schema_version: Literal[1] = 1
+
+    def digest(self) -> str:
+        """sha256 of the canonical JSON of this record."""
+        return digest_of(self.model_dump(mode="json"))
+
+    def to_json(self) -> bytes:
+        """Indented JSON for a file that people also read."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls: type[RecordT], text: bytes | str, where: str) -> RecordT:
+        """Parse a record; raises CorruptDataError naming `where` when it is not one."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "the whole record"
+            raise CorruptDataError(
+                f"{where} is not a {cls.__name__} record of schema 1: {field}: {first['msg']}.",
+                hint="Restore it from a backup or remove it and run the stage again.",
+            ) from error
+
+
+class Rejection(Record):
+    """A video that was not taken, and why."""
+
+    path: str  # relative to the videos' root, undecodable bytes as \\udcXX escapes (surrogateescape)
+    digest_sha256: str | None  # of the file's bytes; None when it could not be read
+    reason: str  # a code, such as "no_video_stream"
+    detail: str  # one line for a person, at most 300 characters
+
+
+class Video(Record):
+    """A video that was taken."""
+
+    digest_sha256: str  # of the file's bytes
+    paths: tuple[str, ...]  # every name under which these bytes were found, sorted
+    size_bytes: int
+    content: str  # sha256 of the sampled frames' pixels: equal for a copy in another container
+    group: str  # videos of one group stay on one side of the split
+    split: Split
+    label: str | None
+    codec: str
+    width: int  # as shown: after rotation and in square pixels
+    height: int
+    fps: float
+    seconds: float
+    frames_decoded: int
+    decode_errors: int
+    clips: int
+    windows_cut: int  # windows left out because a scene cut or a gap fell inside
+
+
+class Shard(Record):
+    """One webdataset tar, named by its content."""
+
+    file: str  # "<split>-<first 16 hex digits of the sha256>.tar" under shards/
+    split: Split
+    sha256: str
+    size_bytes: int
+    samples: int
+    keys_sha256: str  # sha256 of the sample keys in order, one a line
+    labels: dict[str, int]  # clips by label; {} without labels
+
+
+class Batch(Record):
+    """The result of one batch of videos: what its commit file holds."""
+
+    key: str  # digest of the video digests and the ingest config
+    videos: tuple[Video, ...]
+    rejections: tuple[Rejection, ...]
+    shards: tuple[Shard, ...]
+
+
+class Dataset(Record):
+    """A dataset version: the manifest. What it does not name does not exist."""
+
+    name: str
+    config: IngestConfig
+    labels: tuple[str, ...]  # sorted class names; a label's index is its place here; () without labels
+    batches: tuple[Batch, ...]  # sorted by key
+
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """All shards, in batch order."""
+        return tuple(shard for batch in self.batches for shard in batch.shards)
+
+    @property
+    def videos(self) -> tuple[Video, ...]:
+        """All accepted videos, in batch order."""
+        return tuple(video for batch in self.batches for video in batch.videos)
+
+    @property
+    def rejections(self) -> tuple[Rejection, ...]:
+        """All rejected videos, in batch order."""
+        return tuple(rejection for batch in self.batches for rejection in batch.rejections)
+
+    def clips(self, split: Split) -> int:
+        """Number of clips of one split."""
+        return sum(shard.samples for shard in self.shards if shard.split == split)
+
+
+class IngestReport(Record):
+    """What one call of ingest did."""
+
+    name: str
+    manifest: str  # path of the manifest
+    dataset_digest: str
+    unchanged: bool  # True: the version is the one that was there before
+    videos_accepted: int  # of this call
+    videos_rejected: int  # of this call
+    videos_unchanged: int  # known before, accepted or rejected
+    clips_train: int  # of the whole version
+    clips_heldout: int
+    shards: int
+    frames_decoded: int  # source frames of this call
+    seconds: float
+    rejections: tuple[Rejection, ...]  # of the whole version
+
+
+class GeneratorRecord(Record):
+    """All that is needed to build and use a generator: generator.json beside its weights.safetensors."""
+
+    family: str  # "r3"
+    network: dict[str, Any]  # the family's own configuration
+    labels: tuple[str, ...]  # class names, () for an unconditional generator
+    frames: int
+    height: int
+    width: int
+    fps: float
+    weights_sha256: str
+    run: str
+    dataset: str
+    dataset_digest: str
+    vgan_version: str
+
+
+class TrainedRun(Record):
+    """A finished training run: the commit record of runs/<run>/run.json."""
+
+    run: str  # the run key: from dataset digest, config and training code version
+    dataset: str
+    dataset_digest: str
+    config: TrainConfig
+    device: str  # what it ran on, for example "cpu" or "NVIDIA H100 80GB HBM3"
+    steps: int
+    clips: int  # real clips shown to the discriminator: the budget, exactly
+    seconds: float  # wall clock of all attempts together
+    generator: GeneratorRecord  # of the EMA weights in runs/<run>/generator/
+    git_commit: str | None
+
+
+class Metric(Record):
+    """One figure with all that is needed to believe or doubt it."""
+
+    name: str
+    value: float
+    low: float  # bootstrap 95 % interval
+    high: float
+    floor: float  # the same metric between two halves of the held-out real clips
+    controls: dict[str, float]  # the metric of spoilt real clips: "frozen", "shuffled", "noise"
+    better: Literal["lower", "higher"]
+    real_clips: int
+    fake_clips: int
+
+
+class Evaluation(Record):
+    """The figures of one run on one dataset version by one protocol: runs/<run>/evaluation.json."""
+
+    run: str
+    weights_sha256: str
+    dataset_digest: str
+    config: EvaluateConfig
+    protocol: str  # names the code of the metrics: equal protocol, comparable figures
+    metrics: tuple[Metric, ...]
+    probes: dict[str, float]  # exact probes of `shapes` data, {} for other data
+    finite: bool  # all samples finite
+    diversity: float  # mean distance between samples over that between real clips, 0 when collapsed
+    primary: str  # the metric that decides
+
+    def metric(self, name: str) -> Metric:
+        """The metric of that name; raises KeyError."""
+        return next(m for m in self.metrics if m.name == name)
+
+
+class ModelVersion(Record):
+    """A registered version and what the gate said."""
+
+    model_name: str
+    version: str
+    run: str
+    weights_sha256: str
+    alias: str
+    champion: bool  # carries the alias after this call
+    unchanged: bool  # was registered before by an earlier call
+    verdict: str  # one sentence
+    model_uri: str  # "models:/<name>/<version>"
+    mlflow_run_id: str
+    tracking_uri: str

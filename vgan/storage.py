@@ -1,0 +1,215 @@
+"""Files that are there whole or not at all, and one writer at a time.
+
+`write_atomic` is the only way a commit record, shard or checkpoint gets its final name:
+write beside it, fsync the file, rename, fsync the folder. A reader never sees half a file,
+and after a power cut the old content or the new one is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import ResumableError, StorageError
+
+log = logging.getLogger(__name__)
+
+CHUNK_BYTES = 1 << 20
+STALE_SECONDS = 60.0  # a lease whose heartbeat is older belongs to a dead owner
+HEARTBEAT_SECONDS = 10.0
+
+
+def fault_point(name: str) -> None:
+    """Kill this process here when VGAN_FAULT names this point: how tests cut a write in half."""
+    if os.environ.get("VGAN_FAULT") == name:
+        os.kill(os.getpid(), 9)
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path, doing: str) -> Generator[None]:
+    """Turn an OSError into a StorageError that names the file and, when the disk is full, says so."""
+    try:
+        yield
+    except OSError as error:
+        hint = "Free some space or name another workspace." if error.errno in (27, 28, 122) else ""
+        raise StorageError(f"{doing} {path} failed: {error.strerror or error}.", hint=hint) from error
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Generator[IO[bytes]]:
+    """Open a file that gets its name only when the block ends without an exception.
+
+    A killed process leaves at most `.tmp-<pid>-<nonce>-<name>`, which no reader looks at
+    and `sweep_temporary` removes.
+    """
+    with storage_errors(path, "writing"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}"
+        try:
+            with open(temporary, "xb") as file:
+                yield file
+                file.flush()
+                fault_point("before_fsync")
+                os.fsync(file.fileno())
+            fault_point("before_rename")
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        fsync_folder(path.parent)
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Give `path` this content, all or nothing; raises StorageError."""
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep_temporary(folder: Path) -> int:
+    """Remove what killed writers left in `folder`; leaves those of living processes. Returns how many."""
+    swept = 0
+    for path in folder.glob(".tmp-*"):
+        pid = path.name.split("-")[1]
+        if pid.isdigit() and process_start(int(pid)) is None:
+            path.unlink(missing_ok=True)
+            swept += 1
+    return swept
+
+
+def sha256_file(path: Path) -> str:
+    """sha256 (64 hex digits) of a file, read in pieces; raises StorageError."""
+    digest = hashlib.sha256()
+    with storage_errors(path, "reading"), open(path, "rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def read_bytes(path: Path) -> bytes:
+    """Whole content of a small file; raises StorageError."""
+    with storage_errors(path, "reading"):
+        return path.read_bytes()
+
+
+def process_start(pid: int) -> str | None:
+    """When a process of this machine started, in clock ticks since boot; None when there is none.
+
+    Together with the pid this names a process even after pids are used again. Where there is
+    no /proc, a living process is "unknown".
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        if Path("/proc/self/stat").exists():
+            return None
+        return "unknown" if _is_alive(pid) else None
+    except OSError:
+        return "unknown"
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+class _Heartbeat(threading.Thread):
+    """Touches the lease file until told to stop."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(daemon=True, name=f"lease-{path.parent.name}")
+        self.path = path
+        self.stopped = threading.Event()
+
+    def run(self) -> None:
+        while not self.stopped.wait(HEARTBEAT_SECONDS):
+            with contextlib.suppress(OSError):
+                os.utime(self.path)
+
+
+@contextlib.contextmanager
+def lease(path: Path, *, clock: Callable[[], float] = time.time) -> Generator[None]:
+    """Be the only process that works in the folder of `path`.
+
+    The owner is named by host, pid and start time. A lease of a dead process of this host, or
+    one whose heartbeat is older than a minute on another host, is taken over with a warning.
+
+    Raises:
+        ResumableError: another living process holds it.
+    """
+    content = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "start": process_start(os.getpid())})
+    with storage_errors(path, "taking the lease"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while not _create_exclusive(path, content):
+            _break_stale(path, clock)
+    heartbeat = _Heartbeat(path)
+    heartbeat.start()
+    try:
+        yield
+    finally:
+        heartbeat.stopped.set()
+        path.unlink(missing_ok=True)
+
+
+def _create_exclusive(path: Path, content: str) -> bool:
+    # Linked into place with its content, so that nobody reads an empty lease.
+    temporary = path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}"
+    temporary.write_text(content)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink()
+    return True
+
+
+def _break_stale(path: Path, clock: Callable[[], float]) -> None:
+    """Remove a dead owner's lease; raises ResumableError when the owner lives."""
+    try:
+        age = clock() - path.stat().st_mtime
+        owner: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return
+    except ValueError:
+        owner, age = {}, STALE_SECONDS + 1
+    if owner.get("host") == socket.gethostname():
+        dead = process_start(int(owner["pid"])) != owner["start"]
+    else:
+        dead = age > STALE_SECONDS
+    if not dead:
+        raise ResumableError(
+            f"{path.parent} is in use by process {owner['pid']} on {owner['host']} "
+            f"(last sign of life {max(age, 0):.0f} s ago).",
+            hint="Wait until it ends and run the same command again.",
+        )
+    log.warning("taking over the lease %s of a process that ended (%s)", path, owner)
+    # Renamed before it is removed: of two processes that find it stale, one wins.
+    grave = path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(4)}-stale"
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(path, grave)
+        grave.unlink()

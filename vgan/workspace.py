@@ -1,0 +1,154 @@
+"""Where everything lies under one root; the only place that joins these names."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from .config import NAME_PATTERN
+from .errors import ConfigError, StorageError
+
+DEFAULT_ROOT = "./workspace"
+ROOT_VARIABLE = "VGAN_WORKSPACE"
+
+
+@dataclass(frozen=True)
+class DatasetFolder:
+    """datasets/<name>/ and the files in it."""
+
+    path: Path
+
+    @property
+    def manifest(self) -> Path:
+        """The current version: the commit point of ingest."""
+        return self.path / "manifest.json"
+
+    @property
+    def shards(self) -> Path:
+        """The tars that manifests name."""
+        return self.path / "shards"
+
+    @property
+    def lease(self) -> Path:
+        """Held by the one ingest that may write here."""
+        return self.path / "lease.json"
+
+    def version(self, digest: str) -> Path:
+        """A kept version, by the digest of its manifest."""
+        return self.path / "versions" / f"{digest}.json"
+
+    def batch(self, key: str) -> Path:
+        """The commit record of one batch."""
+        return self.path / "batches" / f"{key}.json"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """runs/<run-key>/ and the files in it."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """What was asked for, written before training starts."""
+        return self.path / "config.json"
+
+    @property
+    def record(self) -> Path:
+        """The TrainedRun: the commit point of training."""
+        return self.path / "run.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """Training metrics, one JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def generator(self) -> Path:
+        """Folder with generator.json and weights.safetensors: the EMA generator, ready to use."""
+        return self.path / "generator"
+
+    @property
+    def samples(self) -> Path:
+        """Sample grids and clips."""
+        return self.path / "samples"
+
+    @property
+    def log(self) -> Path:
+        """Standard output and error of the training process."""
+        return self.path / "train.log"
+
+    @property
+    def lease(self) -> Path:
+        """Held by the one training that may write here."""
+        return self.path / "lease.json"
+
+    @property
+    def evaluation(self) -> Path:
+        """The Evaluation: the commit point of evaluate."""
+        return self.path / "evaluation.json"
+
+    @property
+    def report(self) -> Path:
+        """The self-contained page for people."""
+        return self.path / "report.html"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The root of everything that vgan writes."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: str | os.PathLike[str] | None = None) -> Workspace:
+        """Take `root`, else VGAN_WORKSPACE, else ./workspace; create it and prove that it can be written.
+
+        Raises:
+            ConfigError: for a URL (only local paths are supported).
+            StorageError: the folder cannot be created or written.
+        """
+        chosen = os.fspath(root) if root else os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT
+        if re.match(r"^[a-z][a-z0-9+.-]*://", chosen):
+            raise ConfigError(f"workspace {chosen!r} is a URL.", hint="Name a folder of this machine.")
+        path = Path(chosen).expanduser().absolute()
+        probe = path / f".writable-{os.getpid()}"
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise StorageError(
+                f"workspace {path} cannot be written: {error.strerror}.",
+                hint=f"Name another folder with --workspace or {ROOT_VARIABLE}, or mend its permissions.",
+            ) from error
+        return cls(path)
+
+    def dataset(self, name: str) -> DatasetFolder:
+        """Folder of a dataset; raises ConfigError for a name that is not one."""
+        if not re.fullmatch(NAME_PATTERN, name):
+            raise ConfigError(
+                f"{name!r} is not a dataset name.", hint="Use small letters, digits, '-' and '_', at most 63."
+            )
+        return DatasetFolder(self.root / "datasets" / name)
+
+    def run(self, run: str) -> RunFolder:
+        """Folder of a run; raises ConfigError for a key that is not one."""
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,127}", run):
+            raise ConfigError(f"{run!r} is not a run key.", hint="`ls runs/` in the workspace shows the keys.")
+        return RunFolder(self.root / "runs" / run)
+
+    def dataset_names(self) -> list[str]:
+        """Names of the datasets that have a manifest, sorted."""
+        return sorted(path.parent.name for path in self.root.glob("datasets/*/manifest.json"))
+
+    def run_keys(self) -> list[str]:
+        """Keys of the runs that finished training, sorted."""
+        return sorted(path.parent.name for path in self.root.glob("runs/*/run.json"))
