@@ -71,6 +71,12 @@ class ResumableError(VganError):
     retryable = True
 
 
+class StoppedError(ResumableError):
+    """The user or the system asked this process to stop: resumable, but never retried unasked."""
+
+    retryable = False
+
+
 class CorruptDataError(VganError):
     """A shard, checkpoint or record does not match its recorded hash."""
 

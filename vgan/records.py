@@ -234,3 +234,14 @@ class ModelVersion(Record):
     model_uri: str  # "models:/<name>/<version>"
     mlflow_run_id: str
     tracking_uri: str
+
+
+class RetrainReport(Record):
+    """What one pass of the whole chain did."""
+
+    ingest: IngestReport
+    trained: TrainedRun
+    evaluation: Evaluation
+    model: ModelVersion
+    stages: dict[str, Literal["done", "unchanged"]]  # by stage: "ingest", "train", "evaluate", "register"
+    seconds: dict[str, float]  # wall clock by stage

@@ -96,6 +96,11 @@ class RunFolder:
         return self.path / "evaluation.json"
 
     @property
+    def champion_evaluation(self) -> Path:
+        """The Evaluation of the champion on this run's held-out clips, when it had to be made."""
+        return self.path / "champion-evaluation.json"
+
+    @property
     def report(self) -> Path:
         """The self-contained page for people."""
         return self.path / "report.html"
@@ -144,6 +149,10 @@ class Workspace:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,127}", run):
             raise ConfigError(f"{run!r} is not a run key.", hint="`ls runs/` in the workspace shows the keys.")
         return RunFolder(self.root / "runs" / run)
+
+    def model_lease(self, model_name: str) -> Path:
+        """Lease of the one registration that may move this model's alias from this workspace."""
+        return self.root / "leases" / f"model-{model_name}.json"
 
     def dataset_names(self) -> list[str]:
         """Names of the datasets that have a manifest, sorted."""

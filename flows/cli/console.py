@@ -1,0 +1,78 @@
+"""What a person sees: logs and bars on standard error, results on standard output."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from vgan.progress import Progress as ProgressSink
+
+err = Console(stderr=True)
+out = Console()
+
+
+def setup_logging() -> None:
+    """Send vgan's own log lines to standard error, warnings of libraries too."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    for name in ("vgan", "tasks"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[str], ProgressSink]]:
+    """Progress bars on a terminal, nothing in a pipe: yields a maker of one sink a stage."""
+    columns = (
+        TextColumn("[bold]{task.fields[stage]:>9}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=err, disable=not err.is_terminal) as shown:
+        rows: dict[str, TaskID] = {}
+
+        def sink_of(stage: str) -> ProgressSink:
+            if stage not in rows:
+                rows[stage] = shown.add_task("", stage=stage)
+
+            def report(done: float, total: float, note: str) -> None:
+                shown.update(rows[stage], completed=done, total=total, description=escape(note))
+
+            return report
+
+        yield sink_of
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One JSON object on standard output."""
+    sys.stdout.write(json.dumps(value, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_table(title: str, rows: list[tuple[str, ...]], headings: tuple[str, ...]) -> None:
+    """A table for people; text of files and servers is shown as it is, never as markup."""
+    table = Table(title=title, title_justify="left")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(printable(cell)) for cell in row))
+    out.print(table)
+
+
+def printable(text: str) -> str:
+    """`text` without control characters and undecodable bytes, which a terminal would obey or choke on."""
+    safe = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in safe)

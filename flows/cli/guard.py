@@ -1,0 +1,66 @@
+"""What every command shares: --workspace, --json, and errors as a message, a remedy and an exit code."""
+
+from __future__ import annotations
+
+import functools
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.markup import escape
+
+from flows.cli import console
+from vgan.errors import ResumableError, VganError
+
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--workspace",
+        help="Folder for everything that is written.",
+        show_default="$VGAN_WORKSPACE, else ./workspace",
+        rich_help_panel="Everywhere",
+    ),
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="Print one JSON object on standard output, logs on standard error.", rich_help_panel="Everywhere"
+    ),
+]
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Run a command; turn vgan's errors and interruptions into a clear message and the right exit code."""
+
+    @functools.wraps(command)
+    def call(**arguments: Any) -> None:
+        console.setup_logging()
+        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGHUP, _interrupt)
+        as_json = bool(arguments.get("as_json"))
+        try:
+            command(**arguments)
+        except VganError as error:
+            _fail(error, as_json)
+        except KeyboardInterrupt:
+            _fail(ResumableError("interrupted.", hint="What was committed stays; the same command goes on."), as_json)
+
+    return call
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """A request to stop, from a scheduler or a closed terminal, ends like Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def _fail(error: VganError, as_json: bool) -> NoReturn:
+    if as_json:
+        told = {"code": error.exit_code, "message": error.message, "hint": error.hint}
+        console.print_json({"error": told})
+    console.err.print(f"[bold red]vgan:[/] {escape(console.printable(error.message))}", highlight=False)
+    if error.hint:
+        console.err.print(f"      {escape(console.printable(error.hint))}", highlight=False)
+    raise typer.Exit(error.exit_code)

@@ -1,0 +1,208 @@
+"""Commands of one stage each: they call the library directly, without Prefect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli import console
+from flows.cli.guard import JsonOption, WorkspaceOption, guarded
+from flows.cli.options import with_config
+from vgan.config import EvaluateConfig, IngestConfig, RegisterConfig, SampleConfig, TrainConfig
+from vgan.errors import CorruptDataError
+from vgan.records import Evaluation, IngestReport, ModelVersion, TrainedRun
+from vgan.workspace import Workspace
+
+VideosOption = Annotated[Path, typer.Option("--videos", help="Folder of videos, searched with all its subfolders.")]
+NameOption = Annotated[str, typer.Option("--name", help="Name of the dataset: small letters, digits, '-' and '_'.")]
+RunOption = Annotated[str, typer.Option("--run", help="Key of a trained run, as `vgan train` prints it.")]
+
+app = typer.Typer()
+
+
+@app.command()
+@guarded
+@with_config("config", IngestConfig)
+def ingest(
+    videos: VideosOption,
+    name: NameOption,
+    config: IngestConfig,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Cut videos into clips and commit them as the dataset's next version."""
+    from vgan.data.ingest import ingest as ingest_videos
+
+    with console.bars() as sink_of:
+        report = ingest_videos(Workspace.open(workspace), videos, name, config, progress=sink_of("ingest"))
+    if as_json:
+        console.print_json(ingest_json(report))
+    else:
+        print_ingest(report)
+
+
+@app.command()
+@guarded
+def verify(name: NameOption, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Hash every shard of a dataset again and compare it with the manifest."""
+    from vgan.data.manifest import load_dataset, verify_dataset
+
+    opened = Workspace.open(workspace)
+    dataset = load_dataset(opened, name)
+    with console.bars() as sink_of:
+        problems = verify_dataset(opened, dataset, sink_of("verify"))
+    if problems:
+        raise CorruptDataError(
+            f"dataset {name!r} has {len(problems)} damaged shards: {'; '.join(problems)}",
+            hint="Run `vgan ingest` again with the same videos: it makes the damaged shards anew.",
+        )
+    result = {"name": name, "shards": len(dataset.shards), "clips": dataset.clips("train") + dataset.clips("heldout")}
+    if as_json:
+        console.print_json({**result, "ok": True})
+    else:
+        console.out.print(f"{name}: {result['shards']} shards with {result['clips']} clips are as the manifest says.")
+
+
+@app.command()
+@guarded
+@with_config("config", TrainConfig)
+def train(
+    name: NameOption, config: TrainConfig, workspace: WorkspaceOption = None, as_json: JsonOption = False
+) -> None:
+    """Train a generator on a dataset; the same command resumes an interrupted run."""
+    from vgan.training.process import train as train_in_child
+
+    with console.bars() as sink_of:
+        trained, unchanged = train_in_child(Workspace.open(workspace), name, config, progress=sink_of("train"))
+    if as_json:
+        console.print_json(train_json(trained, unchanged))
+    else:
+        console.out.print(
+            f"run {trained.run}: {'unchanged' if unchanged else 'trained'}, "
+            f"{trained.clips / 1000:.1f} kclips in {trained.seconds:.0f} s on {trained.device}"
+        )
+
+
+@app.command()
+@guarded
+@with_config("config", EvaluateConfig)
+def evaluate(
+    run: RunOption, config: EvaluateConfig, workspace: WorkspaceOption = None, as_json: JsonOption = False
+) -> None:
+    """Compare a run's clips with held-out real ones and write its report."""
+    from vgan.evaluation.evaluate import evaluate as evaluate_run
+
+    opened = Workspace.open(workspace)
+    with console.bars() as sink_of:
+        evaluation, unchanged = evaluate_run(opened, run, config, progress=sink_of("evaluate"))
+    report = opened.run(run).report
+    if as_json:
+        console.print_json({"run": run, "unchanged": unchanged, **evaluation_json(evaluation), "report": str(report)})
+    else:
+        print_metrics(evaluation)
+        console.out.print(f"{'unchanged; ' if unchanged else ''}report: {report}")
+
+
+@app.command()
+@guarded
+@with_config("config", RegisterConfig)
+def register(
+    run: RunOption, config: RegisterConfig, workspace: WorkspaceOption = None, as_json: JsonOption = False
+) -> None:
+    """Register a run's generator; the alias moves to it only when it beats the present champion."""
+    from tasks.registration import register as register_run
+
+    version = register_run(Workspace.open(workspace), run, config)
+    if as_json:
+        console.print_json(model_json(version))
+    else:
+        print_model(version)
+
+
+@app.command()
+@guarded
+@with_config("config", SampleConfig)
+def sample(
+    model: Annotated[
+        str, typer.Option("--model", help="models:/NAME@champion, models:/NAME/VERSION, or the key of a local run.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the clips; created when it is not there.")],
+    config: SampleConfig,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Generate clips with a registered model; each file says that it is synthetic."""
+    from tasks.generation import generate
+
+    paths = generate(Workspace.open(workspace), model, out, config)
+    if as_json:
+        console.print_json({"model": model, "seed": config.seed, "files": [str(path) for path in paths]})
+    else:
+        console.out.print(f"{len(paths)} clips and contact-sheet.png in {out}")
+
+
+def ingest_json(report: IngestReport) -> dict[str, Any]:
+    """The shape of `vgan ingest --json`."""
+    rate = report.frames_decoded / report.seconds if report.seconds > 0 else 0.0
+    return {
+        "name": report.name,
+        "unchanged": report.unchanged,
+        "videos": {
+            "accepted": report.videos_accepted,
+            "rejected": report.videos_rejected,
+            "unchanged": report.videos_unchanged,
+        },
+        "rejections": [{"path": r.path, "reason": r.reason, "detail": r.detail} for r in report.rejections],
+        "clips": {"train": report.clips_train, "heldout": report.clips_heldout},
+        "shards": report.shards,
+        "frames_per_second": round(rate, 1),
+        "manifest": report.manifest,
+        "dataset_digest": report.dataset_digest,
+    }
+
+
+def train_json(trained: TrainedRun, unchanged: bool) -> dict[str, Any]:
+    """The shape of `vgan train --json`."""
+    return {"unchanged": unchanged, **trained.model_dump(mode="json")}
+
+
+def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
+    """Metrics and probes by name."""
+    return {
+        "metrics": {m.name: m.model_dump(mode="json", exclude={"name", "schema_version"}) for m in evaluation.metrics},
+        "probes": evaluation.probes,
+    }
+
+
+def model_json(version: ModelVersion) -> dict[str, Any]:
+    """The shape of `vgan register --json`."""
+    return version.model_dump(mode="json")
+
+
+def print_ingest(report: IngestReport) -> None:
+    """What ingest did, and a table of what it rejected."""
+    if report.rejections:
+        rows = [(r.path, r.reason, r.detail) for r in report.rejections]
+        console.print_table("Rejected videos", rows, ("video", "reason", "detail"))
+    console.out.print(
+        f"{report.name}: {'unchanged; ' if report.unchanged else ''}{report.videos_accepted} videos accepted, "
+        f"{report.videos_rejected} rejected, {report.videos_unchanged} known before; "
+        f"{report.clips_train} training clips and {report.clips_heldout} held out in {report.shards} shards"
+    )
+
+
+def print_metrics(evaluation: Evaluation) -> None:
+    """Every figure with its interval and its real-against-real floor."""
+    rows = [
+        (m.name, f"{m.value:.4g}", f"{m.low:.4g} to {m.high:.4g}", f"{m.floor:.4g}", m.better)
+        for m in evaluation.metrics
+    ] + [(f"probe: {name}", f"{value:.4g}", "", "", "") for name, value in evaluation.probes.items()]
+    console.print_table("Metrics", rows, ("metric", "value", "95 % interval", "real against real", "better"))
+
+
+def print_model(version: ModelVersion) -> None:
+    """Which version, and what the gate said."""
+    held = f"carries @{version.alias}" if version.champion else f"does not carry @{version.alias}"
+    console.out.print(f"{version.model_uri} {'(unchanged) ' if version.unchanged else ''}{held}: {version.verdict}")

@@ -1,0 +1,23 @@
+"""Flow `evaluate`: a trained run gets its figures."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from tasks.evaluate import evaluate as evaluate_task
+from vgan.config import EvaluateConfig
+from vgan.records import Evaluation
+from vgan.workspace import Workspace
+
+
+@flow(name="evaluate", result_serializer="json")
+def evaluate(run: str, config: EvaluateConfig = EvaluateConfig(), workspace: str | None = None) -> Evaluation:
+    """Compare a run's clips with the held-out ones of its dataset.
+
+    Args:
+        run: Key of a trained run, as `vgan train` prints it.
+        config: How many clips, and the seed of the comparison.
+        workspace: Folder for everything that is written; empty takes VGAN_WORKSPACE or ./workspace.
+    """
+    evaluation, _ = evaluate_task(str(Workspace.open(workspace).root), run, config)
+    return evaluation

@@ -1,0 +1,22 @@
+"""Flow `generate`: a registered model makes clips."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from tasks.generate import generate as generate_task
+from vgan.config import SampleConfig
+from vgan.workspace import Workspace
+
+
+@flow(name="generate", result_serializer="json")
+def generate(model: str, out: str, config: SampleConfig = SampleConfig(), workspace: str | None = None) -> list[str]:
+    """Write generated clips, marked as synthetic, to a folder.
+
+    Args:
+        model: models:/NAME@champion, models:/NAME/VERSION, or the key of a local run.
+        out: Folder for the clips; created when it is not there.
+        config: How many clips, their seed and class.
+        workspace: Folder with the local runs and registry; empty takes VGAN_WORKSPACE or ./workspace.
+    """
+    return generate_task(str(Workspace.open(workspace).root), model, out, config)

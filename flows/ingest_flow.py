@@ -1,0 +1,31 @@
+"""Flow `ingest`: videos become shards and a dataset version."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from tasks.ingest import commit_dataset, ingest_batch, plan_ingest
+from vgan.config import IngestConfig, Name
+from vgan.records import IngestReport
+from vgan.workspace import Workspace
+
+BATCHES_AT_ONCE = 2  # each batch decodes with all cores already; the second fills its gaps
+
+
+@flow(name="ingest", task_runner=ThreadPoolTaskRunner(max_workers=BATCHES_AT_ONCE), result_serializer="json")
+def ingest(
+    videos: str, name: Name, config: IngestConfig = IngestConfig(), workspace: str | None = None
+) -> IngestReport:
+    """Cut the videos of a folder into clips and commit them as the dataset's next version.
+
+    Args:
+        videos: Folder of videos, searched with all its subfolders.
+        name: Dataset to add to; small letters, digits, '-' and '_'.
+        config: How videos become clips.
+        workspace: Folder for everything that is written; empty takes VGAN_WORKSPACE or ./workspace.
+    """
+    root = str(Workspace.open(workspace).root)
+    plan = plan_ingest(root, videos, name, config)
+    batches = [ingest_batch.submit(root, name, config, batch) for batch in plan.batches]
+    return commit_dataset(root, name, config, plan, [batch.result() for batch in batches])

@@ -1,0 +1,23 @@
+"""Flow `train`: a dataset version becomes a trained run."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from tasks.train import train as train_task
+from vgan.config import Name, TrainConfig
+from vgan.records import TrainedRun
+from vgan.workspace import Workspace
+
+
+@flow(name="train", result_serializer="json")
+def train(name: Name, config: TrainConfig = TrainConfig(), workspace: str | None = None) -> TrainedRun:
+    """Train a generator on the current version of a dataset, or resume, or find it trained.
+
+    Args:
+        name: Dataset to train on.
+        config: Size, budget, device and seed of the training.
+        workspace: Folder for everything that is written; empty takes VGAN_WORKSPACE or ./workspace.
+    """
+    trained, _ = train_task(str(Workspace.open(workspace).root), name, config)
+    return trained

@@ -1,0 +1,292 @@
+"""Everything that vgan says to MLflow, in one module: runs, metrics, artifacts, the registry.
+
+The local run folder is the truth; `sync_run` brings MLflow up to date with it and can be called
+again at any time, so a server that was away gets what it missed. No Prefect in here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+from vgan.config import IngestConfig, TrainConfig
+from vgan.errors import ConfigError, RegistryError
+from vgan.records import Dataset, Evaluation, GeneratorRecord, TrainedRun
+from vgan.registry.package import ENTRY_FILE, build_package, verify_package
+from vgan.workspace import RunFolder, Workspace
+
+__all__ = ["MlflowVersion"]
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+RUN_TAG = "vgan.run"
+WEIGHTS_TAG = "vgan.weights_sha256"
+PACKAGE_TAG = "vgan.package_sha256"
+EVALUATION_TAG = "vgan.evaluation_digest"
+VERDICT_TAG = "vgan.verdict"
+LOGGED_MODEL_TAG = "vgan.logged_model_uri"
+METRICS_PER_CALL = 900  # MLflow takes at most 1000 in one call
+
+SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec(DataType.long, "num_videos")]),
+    params=ParamSchema(
+        [
+            ParamSpec("seed", DataType.long, 0),
+            ParamSpec("label", DataType.string, ""),
+            ParamSpec("output", DataType.string, "array"),
+        ]
+    ),
+)
+
+
+def tracking_uri(workspace: Workspace) -> str:
+    """MLFLOW_TRACKING_URI when the user set it, else the SQLite file of the workspace."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace.root / 'mlflow.db'}"
+
+
+def client(workspace: Workspace) -> MlflowClient:
+    """A client of the workspace's tracking server and registry."""
+    uri = tracking_uri(workspace)
+    mlflow.set_tracking_uri(uri)
+    return MlflowClient(uri)
+
+
+@contextmanager
+def registry_errors(doing: str, workspace: Workspace) -> Iterator[None]:
+    """Turn what MLflow raises into a RegistryError that says what was being done and where."""
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        raise RegistryError(
+            f"{doing} at {shown_uri(workspace)} failed: {str(error)[:300]}",
+            hint="Nothing local is lost; when the server answers again, run the same command.",
+        ) from error
+
+
+def shown_uri(workspace: Workspace) -> str:
+    """The tracking URI without a password, for people and records."""
+    uri = tracking_uri(workspace)
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else uri
+
+
+def find_run(api: MlflowClient, experiment_id: str, run: str) -> str | None:
+    """The MLflow run of a training run, by its tag."""
+    found = api.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{run}'", max_results=1)
+    return found[0].info.run_id if found else None
+
+
+def experiment(api: MlflowClient, workspace: Workspace, name: str) -> str:
+    """Id of the dataset's experiment, created when it is not there."""
+    known = api.get_experiment_by_name(name)
+    if known:
+        return known.experiment_id
+    embedded = not os.environ.get("MLFLOW_TRACKING_URI")
+    # A server chooses its own artifact store; the embedded default keeps artifacts in the workspace.
+    location = (workspace.root / "mlartifacts" / name).as_uri() if embedded else None
+    return api.create_experiment(name, artifact_location=location)
+
+
+def settings(train: TrainConfig, ingest: IngestConfig) -> dict[str, Any]:
+    """The parameters that MLflow shows for a run."""
+    return {**train.model_dump(), **{f"data.{key}": value for key, value in ingest.model_dump().items()}}
+
+
+def sync_run(workspace: Workspace, run: str, dataset: Dataset, config: dict[str, Any]) -> str:
+    """Bring MLflow up to date with the run folder: parameters, lineage and metrics that it has not seen.
+
+    Returns:
+        The id of the MLflow run, created on the first call.
+    """
+    api = client(workspace)
+    experiment_id = experiment(api, workspace, dataset.name)
+    run_id = find_run(api, experiment_id, run)
+    if run_id is None:
+        run_id = api.create_run(experiment_id, tags={RUN_TAG: run}, run_name=run).info.run_id
+        source = str(workspace.dataset(dataset.name).version(dataset.digest()))
+        with mlflow.start_run(run_id=run_id):
+            mlflow.log_input(_dataset_input(source, dataset), context="training")
+        api.set_tag(run_id, "vgan.dataset_digest", dataset.digest())
+    known = api.get_run(run_id).data.params
+    params = [Param(key, str(value)) for key, value in config.items() if key not in known]
+    api.log_batch(run_id, params=params)
+    _replay_metrics(api, run_id, workspace.run(run).metrics)
+    return run_id
+
+
+def _dataset_input(source: str, dataset: Dataset) -> MetaDataset:
+    from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource  # noqa: F401  (registers the source)
+    from mlflow.data.http_dataset_source import HTTPDatasetSource
+
+    # MLflow names a dataset by source and digest; the manifest's place is the source.
+    return MetaDataset(HTTPDatasetSource(Path(source).as_uri()), name=dataset.name, digest=dataset.digest()[:32])
+
+
+def _replay_metrics(api: MlflowClient, run_id: str, path: Path) -> None:
+    """Log the lines of metrics.jsonl that lie beyond the last step that MLflow has."""
+    if not path.exists():
+        return
+    history = api.get_metric_history(run_id, "clips")
+    last = max((metric.step for metric in history), default=-1)
+    waiting: list[Metric] = []
+    for line in path.read_text().splitlines():
+        try:
+            values: dict[str, Any] = json.loads(line)
+        except ValueError:
+            break  # the training process is in the middle of this line
+        step = int(values["step"])
+        if step > last:
+            waiting += [Metric(k, float(v), 0, step) for k, v in values.items() if k != "step" and v is not None]
+    for start in range(0, len(waiting), METRICS_PER_CALL):
+        api.log_batch(run_id, metrics=waiting[start : start + METRICS_PER_CALL])
+
+
+def finish_run(workspace: Workspace, run_id: str, trained: TrainedRun, evaluation: Evaluation, card: str) -> None:
+    """Log what a finished run is judged by: figures, sample grids, playable samples, report and card."""
+    api = client(workspace)
+    folder = workspace.run(trained.run)
+    figures = {f"eval/{m.name}": m.value for m in evaluation.metrics}
+    figures |= {f"eval/{m.name}_floor": m.floor for m in evaluation.metrics}
+    figures |= {f"probe/{name}": value for name, value in evaluation.probes.items()}
+    metrics = [Metric(key, value, 0, trained.steps) for key, value in figures.items()]
+    tags = {
+        "vgan.git_commit": trained.git_commit or "",
+        "vgan.device": trained.device,
+        WEIGHTS_TAG: trained.generator.weights_sha256,
+        EVALUATION_TAG: evaluation.digest(),
+        "vgan.protocol": evaluation.protocol,
+    }
+    api.log_batch(run_id, metrics=metrics, tags=[RunTag(k, v) for k, v in tags.items()])
+    for path in _artifacts(folder):
+        api.log_artifact(run_id, str(path), "samples" if path.parent == folder.samples else None)
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+        api.log_artifact(run_id, str(Path(scratch) / "MODEL_CARD.md"))
+    api.set_terminated(run_id, "FINISHED")
+
+
+def _artifacts(folder: RunFolder) -> list[Path]:
+    files = [folder.config, folder.record, folder.evaluation, folder.report, folder.metrics]
+    return [path for path in files if path.exists()] + sorted(folder.samples.glob("*.*"))
+
+
+def upload_model(workspace: Workspace, run_id: str, trained: TrainedRun, card: str) -> tuple[str, str]:
+    """Package the generator and upload it as a logged model of the run; a repeated call finds the first upload.
+
+    Returns:
+        (uri of the logged model, sha256 of the package's index).
+    """
+    api = client(workspace)
+    tags = api.get_run(run_id).data.tags
+    if tags.get(WEIGHTS_TAG) == trained.generator.weights_sha256 and LOGGED_MODEL_TAG in tags:
+        return tags[LOGGED_MODEL_TAG], tags[PACKAGE_TAG]
+    with tempfile.TemporaryDirectory() as scratch:
+        package = Path(scratch) / "generator"
+        package_sha256 = build_package(workspace.run(trained.run).generator, card, package)
+        with mlflow.start_run(run_id=run_id):
+            info = mlflow.pyfunc.log_model(
+                name="generator",
+                python_model=str(ENTRY_FILE),
+                artifacts={"generator": str(package)},
+                signature=SIGNATURE,
+                pip_requirements=_requirements(),
+            )
+    for key, value in ((WEIGHTS_TAG, trained.generator.weights_sha256), (PACKAGE_TAG, package_sha256)):
+        api.set_tag(run_id, key, value)
+    api.set_tag(run_id, LOGGED_MODEL_TAG, info.model_uri)
+    return info.model_uri, package_sha256
+
+
+def _requirements() -> list[str]:
+    """What the packaged model needs, at the versions of this process."""
+    from importlib.metadata import version
+
+    names = ("mlflow", "torch", "numpy", "safetensors", "pydantic", "pandas")
+    return [f"{name}=={version(name).partition('+')[0]}" for name in names]
+
+
+def find_version(api: MlflowClient, model_name: str, weights_sha256: str) -> MlflowVersion | None:
+    """The registered version with these weights: registering is idempotent by content."""
+    versions = api.search_model_versions(f"name='{model_name}'")
+    return next((v for v in versions if v.tags.get(WEIGHTS_TAG) == weights_sha256), None)
+
+
+def create_version(
+    workspace: Workspace, model_name: str, run_id: str, source: str, tags: dict[str, str], description: str
+) -> MlflowVersion:
+    """Register an uploaded model as the next version of `model_name`."""
+    api = client(workspace)
+    try:
+        api.get_registered_model(model_name)
+    except MlflowException:
+        api.create_registered_model(model_name, description="Video generator trained by vgan.")
+    model_id = source.removeprefix("models:/")
+    return api.create_model_version(
+        model_name, source, run_id=run_id, tags=tags, description=description, model_id=model_id
+    )
+
+
+def champion_version(api: MlflowClient, model_name: str, alias: str) -> MlflowVersion | None:
+    """The version that carries the alias, None when nobody does."""
+    try:
+        return api.get_model_version_by_alias(model_name, alias)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def resolve(workspace: Workspace, uri: str) -> MlflowVersion:
+    """The version that 'models:/NAME@ALIAS' or 'models:/NAME/VERSION' names; raises ConfigError."""
+    api = client(workspace)
+    name, at, alias = uri.removeprefix("models:/").partition("@")
+    try:
+        if at:
+            return api.get_model_version_by_alias(name, alias)
+        name, _, version = name.partition("/")
+        return api.get_model_version(name, version)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        names = ", ".join(sorted(model.name for model in api.search_registered_models())) or "none"
+        raise ConfigError(
+            f"no registered model {uri!r} at {shown_uri(workspace)}.",
+            hint=f"Registered models: {names}. Write models:/NAME@champion or models:/NAME/VERSION.",
+        ) from error
+
+
+@contextmanager
+def downloaded(workspace: Workspace, version: MlflowVersion) -> Iterator[tuple[Path, GeneratorRecord]]:
+    """The verified package of a registered version in a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="vgan-model-") as scratch:
+        uri = f"models:/{version.name}/{version.version}"
+        client(workspace)
+        with registry_errors(f"downloading {uri}", workspace):
+            local = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=scratch)
+        package = Path(local) / "artifacts" / "generator"
+        yield package, verify_package(package, version.tags.get(PACKAGE_TAG))
+
+
+def best_effort(doing: str, call: Callable[[], T]) -> T | None:
+    """Run `call`; training must not stop because a tracking server is away, so a failure is only logged."""
+    try:
+        return call()
+    except Exception as error:
+        log.warning("%s failed (it is made up for later): %s", doing, str(error)[:200])
+        return None

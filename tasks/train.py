@@ -1,0 +1,57 @@
+"""The training stage: supervise the training process, forward its metrics, resume it on retry."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.concurrency.sync import concurrency
+
+from tasks import tracking
+from tasks.progress import stage_progress
+from tasks.retries import STAGE_POLICY
+from vgan.config import TrainConfig
+from vgan.data.manifest import load_dataset
+from vgan.records import TrainedRun
+from vgan.training.plan import prepare
+from vgan.training.process import train as train_in_child
+from vgan.workspace import Workspace
+
+SECONDS_BETWEEN_SYNCS = 15.0
+GPU_SLOT = "gpu"
+SLOT_LEASE_SECONDS = 60  # a killed holder's slot comes free after this
+
+
+@task(name="train", **STAGE_POLICY)
+def train(root: str, name: str, config: TrainConfig) -> tuple[TrainedRun, bool]:
+    """Train, or resume from the newest checkpoint, or find the run finished.
+
+    Returns:
+        (the finished run, whether it was there before).
+    """
+    workspace = Workspace.open(root)
+    dataset = load_dataset(workspace, name)
+    run = prepare(workspace, dataset, config)
+    synced = time.monotonic()
+
+    def forward(_: dict[str, Any]) -> None:
+        nonlocal synced
+        if time.monotonic() - synced >= SECONDS_BETWEEN_SYNCS:
+            tracking.best_effort(
+                "forwarding metrics to MLflow",
+                lambda: tracking.sync_run(workspace, run, dataset, tracking.settings(config, dataset.config)),
+            )
+            synced = time.monotonic()
+
+    with _gpu_slot(config), stage_progress("train") as progress:
+        return train_in_child(workspace, name, config, progress=progress, on_metrics=forward)
+
+
+def _gpu_slot(config: TrainConfig) -> Any:
+    """One training a GPU: hold the `gpu` concurrency limit, where it exists, while a GPU is used."""
+    if config.device == "cuda" or (config.device == "auto" and Path("/dev/nvidia0").exists()):
+        return concurrency(GPU_SLOT, occupy=1, lease_duration=SLOT_LEASE_SECONDS)
+    return nullcontext()

@@ -1,0 +1,98 @@
+"""The command line is a promise: a name that vanishes breaks somebody's script."""
+
+from __future__ import annotations
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from flows.cli.app import app
+from vgan import __version__
+
+COMMON = {"--workspace", "--json", "--help"}
+INGEST = {
+    "--frames", "--height", "--width", "--fps", "--stride", "--labels", "--group-by", "--heldout",
+    "--scene-threshold", "--max-rejected", "--videos-per-batch",
+}  # fmt: skip
+TRAIN = {"--preset", "--budget", "--device", "--seed", "--batch", "--threads", "--checkpoints"}
+SURFACE = {
+    "doctor": COMMON,
+    "demo": COMMON | {"--budget"},
+    "ingest": COMMON | INGEST | {"--videos", "--name"},
+    "verify": COMMON | {"--name"},
+    "train": COMMON | TRAIN | {"--name"},
+    "evaluate": COMMON | {"--run", "--clips", "--seed", "--bootstrap"},
+    "register": COMMON | {"--run", "--model-name", "--alias"},
+    "sample": COMMON | {"--model", "--out", "--num", "--seed", "--label", "--fps"},
+    "run": COMMON | INGEST | TRAIN | {"--videos", "--name", "--model-name", "--alias"}
+    | {"--evaluate-clips", "--evaluate-seed", "--evaluate-bootstrap"},
+}  # fmt: skip
+
+
+def options(command: str) -> dict[str, str]:
+    """Option -> help text, of one command."""
+    group = typer.main.get_command(app)
+    found = group.commands[command]  # type: ignore[attr-defined]
+    return {name: param.help for param in [*found.params, found.get_help_option(None)] for name in param.opts}
+
+
+def test_the_commands_are_these() -> None:
+    assert set(typer.main.get_command(app).commands) == set(SURFACE)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", SURFACE)
+def test_the_options_of_a_command_are_these(command: str) -> None:
+    assert set(options(command)) == SURFACE[command]
+
+
+@pytest.mark.parametrize("command", SURFACE)
+def test_every_option_says_in_plain_words_what_it_does(command: str) -> None:
+    for name, text in options(command).items():
+        assert text and len(text) > 15, name
+
+
+@pytest.mark.parametrize("command", SURFACE)
+def test_help_is_shown_without_loading_torch(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_version_is_printed() -> None:
+    assert CliRunner().invoke(app, ["--version"]).output.strip() == f"vgan {__version__}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["ingest", "--videos", "v", "--name", "a", "--frames", "1"], "frames"),
+        (["ingest", "--videos", "v", "--name", "a", "--height", "33"], "height"),
+        (["ingest", "--videos", "v", "--name", "a", "--labels", "sidecar"], "labels"),
+        (["ingest", "--videos", "v", "--name", "a", "--fps", "0"], "fps"),
+        (["ingest", "--videos", "v", "--name", "a", "--group-by", "("], "group_by"),
+        (["ingest", "--videos", "v", "--name", "../a"], "../a"),
+        (["train", "--name", "a", "--budget", "soon"], "budget"),
+        (["train", "--name", "a", "--preset", "huge"], "preset"),
+        (["train", "--name", "a"], "a"),
+        (["evaluate", "--run", "nobody"], "nobody"),
+        (["register", "--run", "nobody"], "nobody"),
+        (["sample", "--model", "nobody", "--out", "o"], "nobody"),
+        (["sample", "--model", "models:/nobody@champion", "--out", "o"], "nobody"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)
+def test_a_bad_value_ends_with_code_2_and_names_itself(arguments: list[str], named: str, tmp_path) -> None:
+    (tmp_path / "v").mkdir()
+    arguments = [str(tmp_path / a) if a in ("v", "o") else a for a in arguments]
+    result = CliRunner().invoke(app, [*arguments, "--workspace", str(tmp_path / "w")])
+    assert result.exit_code == 2, result.output
+    assert named in result.output
+
+
+def test_commands_take_their_options_from_the_configuration() -> None:
+    """One definition serves every door: the description in the form is the help on the command line."""
+    from vgan.config import IngestConfig
+
+    shown = options("ingest")
+    for name, field in IngestConfig.model_fields.items():
+        assert shown[f"--{name.replace('_', '-')}"] == field.description

@@ -1,0 +1,116 @@
+"""The registered model as MLflow loads it; packaged as this source file, so nothing is unpickled.
+
+Input: a data frame with one row and the column `num_videos` (1 to 256).
+Params: `seed` (long; clip i uses seed + i), `label` (class name, "" takes the classes in turn),
+`output` ("array": uint8 [N, T, H, W, 3]; "mp4": a data frame with columns seed, label, mp4_base64).
+
+It needs mlflow, torch, numpy and safetensors, and ffmpeg for mp4; the code that builds the
+network comes with the model and is checked against its hashes before it is imported.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+
+MAX_VIDEOS = 256
+OUTPUTS = ("array", "mp4")
+
+
+def import_verified(folder: Path) -> ModuleType:
+    """Import the package's code under a name of its own, after checking every file's hash.
+
+    The name holds the code's hash, so two versions can be loaded in one process, beside an
+    installed vgan.
+    """
+    index = (folder / "package.json").read_bytes()
+    listed: dict[str, str] = json.loads(index)["files"]
+    present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"package.json"}
+    for name in sorted(present | set(listed)):
+        file = folder / name
+        if name not in listed or not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != listed[name]:
+            raise MlflowException(f"{file} is not as it was registered; refusing to load this model.")
+    code = sorted((name, digest) for name, digest in listed.items() if name.startswith("code/"))
+    name = "vgan_model_" + hashlib.sha256(repr(code).encode()).hexdigest()[:16]
+    if name in sys.modules:
+        return sys.modules[name]
+    root = folder / "code" / "vgan"
+    spec = importlib.util.spec_from_file_location(name, root / "__init__.py", submodule_search_locations=[str(root)])
+    assert spec is not None and spec.loader is not None
+    package = importlib.util.module_from_spec(spec)
+    writes_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # the folder stays as it was hashed
+    sys.modules[name] = package
+    try:
+        spec.loader.exec_module(package)
+        for module, _ in code:
+            dotted = module.removeprefix("code/vgan/").removesuffix(".py").replace("/", ".").removesuffix("__init__")
+            importlib.import_module(f"{name}.{dotted}".rstrip("."))
+    except BaseException:
+        for loaded in [key for key in sys.modules if key.split(".")[0] == name]:
+            del sys.modules[loaded]
+        raise
+    finally:
+        sys.dont_write_bytecode = writes_bytecode
+    return package
+
+
+class VideoGenerator(mlflow.pyfunc.PythonModel):
+    """Generates clips; same model, seed and label give the same pixels on one machine."""
+
+    def load_context(self, context: Any) -> None:
+        """Check and load the package."""
+        folder = Path(context.artifacts["generator"])
+        self.code = import_verified(folder)
+        self.sampler: Any = importlib.import_module(f"{self.code.__name__}.sampling").Sampler(folder)
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> Any:
+        """Generate `num_videos` clips; see the module's docstring for input, params and output."""
+        options = {"seed": 0, "label": "", "output": "array", **(params or {})}
+        num = self._check(model_input, options)
+        seed, label = int(options["seed"]), str(options["label"]) or None
+        clips_NTHWC: np.ndarray = np.asarray(self.sampler.sample(num, seed, label))
+        if options["output"] == "array":
+            return clips_NTHWC
+        return pd.DataFrame([self._mp4_row(clip, seed + i, label, i) for i, clip in enumerate(clips_NTHWC)])
+
+    def _check(self, model_input: pd.DataFrame, options: dict[str, Any]) -> int:
+        labels = self.sampler.record.labels
+        if len(model_input) != 1 or not 1 <= int(model_input["num_videos"].iloc[0]) <= MAX_VIDEOS:
+            raise _refused(f"give one row with num_videos from 1 to {MAX_VIDEOS}")
+        if options["output"] not in OUTPUTS:
+            raise _refused(f"output {options['output']!r} is not one of {', '.join(OUTPUTS)}")
+        if options["label"] and options["label"] not in labels:
+            raise _refused(f"label {options['label']!r} is not one of {', '.join(labels) or '(no labels)'}")
+        if int(options["seed"]) < 0:
+            raise _refused(f"seed {options['seed']} is negative")
+        return int(model_input["num_videos"].iloc[0])
+
+    def _mp4_row(self, frames_THWC: np.ndarray, seed: int, label: str | None, place: int) -> dict[str, Any]:
+        encode = importlib.import_module(f"{self.code.__name__}.media.encode")
+        provenance = importlib.import_module(f"{self.code.__name__}.media.provenance")
+        record = self.sampler.record
+        labels = record.labels
+        metadata = provenance.synthetic_metadata(record.dataset, record.run, seed)
+        video = encode.mp4_bytes(frames_THWC, record.fps, metadata)
+        shown = label or (labels[place % len(labels)] if labels else "")
+        return {"seed": seed, "label": shown, "mp4_base64": base64.b64encode(video).decode()}
+
+
+def _refused(why: str) -> MlflowException:
+    return MlflowException(f"{why}.", error_code=INVALID_PARAMETER_VALUE)
+
+
+mlflow.models.set_model(VideoGenerator())
