@@ -1,0 +1,149 @@
+"""Distances between two sets of feature vectors; plain functions of arrays.
+
+Every figure here depends on the number of samples (the Frechet distance and the neighbour
+counts strongly, the kernel distance only in its spread), so figures are compared at equal
+counts only: calibration.py sees to that.
+
+Shapes: N real vectors, M generated vectors, D dimensions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Double = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+NEIGHBOURS = 5
+KERNEL_EXPONENTS = (0.2, 0.5, 1.0, 2.0, 5.0)
+BLOCK_ROWS = 1024  # rows of a distance matrix held at once
+
+
+def frechet(real_ND: Double, fake_MD: Double) -> float:
+    """Squared Frechet (2-Wasserstein) distance between Gaussians fitted to the two sets.
+
+    |m1 - m2|^2 + tr(S1 + S2 - 2 (S1^1/2 S2 S1^1/2)^1/2), Dowson and Landau 1982, equation 4; FID is
+    this on Inception features (Heusel et al. 2017). The symmetric form needs only eigenvalues of
+    symmetric matrices, so it stays real and finite when there are fewer samples than dimensions
+    and the covariances are singular. Covariances are divided by the count.
+
+    It does not see: anything beyond mean and covariance (several modes, tails), memorised clips,
+    and what the embedding does not tell apart. Biased upward at small counts, equally for equal
+    counts. 0 or above, lower is better.
+    """
+    real_mean, fake_mean = real_ND.mean(0), fake_MD.mean(0)
+    real_DD, fake_DD = _covariance(real_ND - real_mean), _covariance(fake_MD - fake_mean)
+    root_DD = _symmetric_root(real_DD)
+    product = root_DD @ fake_DD @ root_DD
+    cross = np.sqrt(np.clip(np.linalg.eigvalsh((product + product.T) / 2), 0, None)).sum()
+    distance = ((real_mean - fake_mean) ** 2).sum() + np.trace(real_DD) + np.trace(fake_DD) - 2 * cross
+    return max(0.0, float(distance))
+
+
+def _covariance(centred_ND: Double) -> Double:
+    return centred_ND.T @ centred_ND / len(centred_ND)
+
+
+def _symmetric_root(matrix_DD: Double) -> Double:
+    values, vectors = np.linalg.eigh(matrix_DD)
+    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+
+
+def kernel_distance(real_ND: Double, fake_MD: Double) -> float:
+    """Unbiased squared maximum mean discrepancy, Gretton et al. 2012, equation 3: at most 2.
+
+    The kernel is the mean of rational quadratic ones (Binkowski et al. 2018, section 4.2) for
+    vectors whose squared length is about 1, as space.py makes them. Its expectation does not depend
+    on the counts and is 0 for equal distributions, so single values may be a little below 0.
+
+    It does not see: memorised clips, how far away is what is far away (the kernel is bounded), and
+    what the embedding does not tell apart. Lower is better. Needs two vectors or more on each side.
+    """
+    n, m = len(real_ND), len(fake_MD)
+    real_sum = _kernel(_squared_distances(real_ND, real_ND)).sum() - n  # a vector's kernel with itself is 1
+    fake_sum = _kernel(_squared_distances(fake_MD, fake_MD)).sum() - m
+    cross = _kernel(_squared_distances(real_ND, fake_MD)).mean()
+    return float(real_sum / (n * (n - 1)) + fake_sum / (m * (m - 1)) - 2 * cross)
+
+
+def _kernel(squared_NM: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.mean([(1 + squared_NM / (2 * a)) ** -a for a in KERNEL_EXPONENTS], axis=0)
+
+
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """Precision, recall, density and coverage; higher is better, 1 is the most but for density."""
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+def neighbourhoods(real_ND: NDArray[np.floating], fake_MD: NDArray[np.floating], k: int | None = None) -> Neighbourhoods:
+    """Which generated vectors lie among the real ones, and the other way round, by k nearest neighbours.
+
+    Precision and recall: Kynkaanniemi et al. 2019, equations 1 and 2. Density and coverage: Naeem et
+    al. 2020, equations 4 and 6. A ball around each vector reaches to its k-th neighbour of its own
+    set; `k` is 5, less with few vectors (see `neighbour_count`).
+
+    Precision and density say whether samples look real, recall and coverage whether all kinds of
+    real clips are made. One outlier widens a ball and spoils precision or recall; density and
+    coverage are steadier. None of them sees memorised clips, and all depend on the counts and k.
+    """
+    if k is None:
+        k = neighbour_count(min(len(real_ND), len(fake_MD)))
+    real_radius_N, fake_radius_M = _radii(real_ND, k), _radii(fake_MD, k)
+    inside_M = np.zeros(len(fake_MD), np.int64)  # in how many real balls a generated vector lies
+    recalled_N = np.zeros(len(real_ND), np.bool_)
+    covered_N = np.zeros(len(real_ND), np.bool_)
+    for start in range(0, len(real_ND), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        distance_BM = _squared_distances(real_ND[rows], fake_MD)
+        hits_BM = distance_BM < real_radius_N[rows, None]
+        inside_M += hits_BM.sum(0)
+        covered_N[rows] = hits_BM.any(1)
+        recalled_N[rows] = (distance_BM < fake_radius_M).any(1)
+    return Neighbourhoods(
+        precision=float((inside_M > 0).mean()),
+        recall=float(recalled_N.mean()),
+        density=float(inside_M.mean() / k),
+        coverage=float(covered_N.mean()),
+    )
+
+
+def neighbour_count(count: int) -> int:
+    """k for sets of `count` vectors: 5, but at most a quarter of them, and at least 1."""
+    return max(1, min(NEIGHBOURS, count // 4))
+
+
+def _radii(vectors_ND: NDArray[np.floating], k: int) -> NDArray[np.floating]:
+    """Squared distance of each vector to its k-th neighbour, itself not counted."""
+    k = min(k, len(vectors_ND) - 1)
+    radii = np.empty(len(vectors_ND), vectors_ND.dtype)
+    for start in range(0, len(vectors_ND), BLOCK_ROWS):
+        distance_BN = _squared_distances(vectors_ND[start : start + BLOCK_ROWS], vectors_ND)
+        radii[start : start + BLOCK_ROWS] = np.partition(distance_BN, k, axis=1)[:, k]
+    return radii
+
+
+def _squared_distances(left_ND: NDArray[np.floating], right_MD: NDArray[np.floating]) -> NDArray[np.floating]:
+    squares = (left_ND**2).sum(1)[:, None] + (right_MD**2).sum(1)
+    return np.maximum(squares - 2 * left_ND @ right_MD.T, 0)
+
+
+def spread(vectors_ND: Double, labels_N: NDArray[np.int64]) -> float:
+    """Mean distance between two different vectors of one label; 0 when each label has one clip only.
+
+    It does not see: whether the vectors are any good, and a collapse to a few far-apart clips.
+    """
+    total, pairs = 0.0, 0
+    for label in np.unique(labels_N):
+        group = vectors_ND[labels_N == label]
+        for vector in group:  # exact differences: equal clips must give exactly 0
+            total += float(np.sqrt(((group - vector) ** 2).sum(1)).sum())
+        pairs += len(group) * (len(group) - 1)
+    return total / pairs if pairs else 0.0

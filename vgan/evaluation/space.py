@@ -1,0 +1,90 @@
+"""The scale on which clips are compared: set by the real clips, equal for everything compared with them.
+
+Raw features differ a hundredfold in size between layers. Each block is divided by its own total
+standard deviation over the real clips, so every layer and every kind of pooling counts alike and
+distances have a plain meaning: 1 is the variance of real clips. A fixed random rotation then keeps
+`DIMENSIONS` directions (Johnson and Lindenstrauss 1984): fewer dimensions than features keep
+covariances meaningful with a few dozen clips.
+
+A class-conditional set is compared jointly with its labels (DeVries et al. 2019, Frechet joint
+distance): the one-hot label is appended, so a clip that shows the wrong class is far away.
+
+Shapes: N clips, D features, K kept directions, L labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .features import Embedding, clip_blocks, motion_blocks
+
+DIMENSIONS = 64
+SEED = 20_260_803
+SMALLEST = 1e-6  # of a block's mean size: a block that real clips leave constant is not blown up
+
+Double = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Shift, scale per block and rotate."""
+
+    mean_D: Double
+    scale_D: Double
+    rotation_DK: Double
+
+    @classmethod
+    def fit(cls, real_ND: Double, blocks: tuple[int, ...]) -> _Axis:
+        mean_D = real_ND.mean(0)
+        edges = np.cumsum((0, *blocks))
+        scales: list[Double] = []
+        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+            block = real_ND[:, start:stop]
+            total = max(np.sqrt(block.var(0).sum()), SMALLEST * (1 + np.sqrt((block.mean(0) ** 2).sum())))
+            scales.append(np.full(stop - start, 1 / total))
+        return cls(mean_D, np.concatenate(scales) / np.sqrt(len(blocks)), _rotation(len(mean_D)))
+
+    def place(self, raw_ND: Double) -> Double:
+        return ((raw_ND - self.mean_D) * self.scale_D) @ self.rotation_DK
+
+
+def _rotation(width: int) -> Double:
+    """[D, K] random orthonormal columns, scaled so that lengths are kept on average."""
+    kept = min(DIMENSIONS, width)
+    gaussian = np.random.default_rng(SEED).standard_normal((width, kept))
+    return np.linalg.qr(gaussian)[0] * np.sqrt(width / kept)
+
+
+@dataclass(frozen=True)
+class Space:
+    """Fitted once on the real clips; places real, generated and spoilt clips alike."""
+
+    clip_axis: _Axis
+    motion_axis: _Axis
+    num_labels: int
+
+    @classmethod
+    def fit(cls, real: Embedding, num_labels: int) -> Space:
+        """Take the scale from the embedding of the real clips; `num_labels` is 0 without classes."""
+        return cls(
+            _Axis.fit(real.clip_ND.astype(np.float64), clip_blocks()),
+            _Axis.fit(real.motion_ND.astype(np.float64), motion_blocks()),
+            num_labels,
+        )
+
+    def clip(self, embedding: Embedding, labels_N: Labels) -> Double:
+        """[N, K + L] coordinates of what is seen and how it moves."""
+        return self._with_labels(self.clip_axis.place(embedding.clip_ND.astype(np.float64)), labels_N)
+
+    def motion(self, embedding: Embedding, labels_N: Labels) -> Double:
+        """[N, K + L] coordinates of how it moves."""
+        return self._with_labels(self.motion_axis.place(embedding.motion_ND.astype(np.float64)), labels_N)
+
+    def _with_labels(self, points_NK: Double, labels_N: Labels) -> Double:
+        if not self.num_labels:
+            return points_NK
+        return np.concatenate([points_NK, np.eye(self.num_labels)[labels_N]], axis=1)
