@@ -8,6 +8,7 @@ and after a power cut the old content or the new one is there.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import logging
@@ -164,8 +165,14 @@ def lease(path: Path, *, clock: Callable[[], float] = time.time) -> Generator[No
     content = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "start": process_start(os.getpid())})
     with storage_errors(path, "taking the lease"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        while not _create_exclusive(path, content):
-            _break_stale(path, clock)
+        # Looking at the owner and replacing a dead one is one step: without the lock, a second process
+        # that saw the dead owner too would remove the lease of the first that replaced it.
+        with open(path.with_name(f".{path.name}.lock"), "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _refuse_living_owner(path, clock)
+            temporary = path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}"
+            temporary.write_text(content)
+            os.replace(temporary, path)
     heartbeat = _Heartbeat(path)
     heartbeat.start()
     try:
@@ -175,21 +182,8 @@ def lease(path: Path, *, clock: Callable[[], float] = time.time) -> Generator[No
         path.unlink(missing_ok=True)
 
 
-def _create_exclusive(path: Path, content: str) -> bool:
-    # Linked into place with its content, so that nobody reads an empty lease.
-    temporary = path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}"
-    temporary.write_text(content)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink()
-    return True
-
-
-def _break_stale(path: Path, clock: Callable[[], float]) -> None:
-    """Remove a dead owner's lease; raises ResumableError when the owner lives."""
+def _refuse_living_owner(path: Path, clock: Callable[[], float]) -> None:
+    """Raise ResumableError when a living process holds the lease; log that a dead one's is taken over."""
     try:
         age = clock() - path.stat().st_mtime
         owner: dict[str, Any] = json.loads(path.read_text())
@@ -208,8 +202,3 @@ def _break_stale(path: Path, clock: Callable[[], float]) -> None:
             hint="Wait until it ends and run the same command again.",
         )
     log.warning("taking over the lease %s of a process that ended (%s)", path, owner)
-    # Renamed before it is removed: of two processes that find it stale, one wins.
-    grave = path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(4)}-stale"
-    with contextlib.suppress(FileNotFoundError):
-        os.replace(path, grave)
-        grave.unlink()

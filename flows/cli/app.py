@@ -20,14 +20,19 @@ for part in (pipeline, stages, doctor):
     app.registered_commands += part.app.registered_commands
 
 
-@app.callback()
-def version_option(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
-) -> None:
-    """Turn a folder of videos into a registered, continuously retrained video generator."""
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"vgan {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def shared(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Turn a folder of videos into a registered, continuously retrained video generator."""
 
 
 def main() -> None:
