@@ -119,9 +119,13 @@ class TrainConfig(Spec):
 class EvaluateConfig(Spec):
     """How generated clips are compared with the held-out ones."""
 
-    clips: int = Field(512, ge=16, le=50_000, description="Generated clips to compare with the held-out ones.")
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the samples, of the split halves and of the bootstrap.")
-    bootstrap: int = Field(100, ge=20, le=10_000, description="Bootstrap draws behind each 95 % interval.")
+    clips: int = Field(
+        512, ge=16, le=50_000, description="Generated clips, and at most so many held-out ones, to compare."
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the samples and of every random choice of clips.")
+    bootstrap: int = Field(
+        100, ge=20, le=10_000, description="Random half-samples behind each figure, its floor and its 95 % interval."
+    )
 
 
 class RegisterConfig(Spec):

@@ -192,12 +192,12 @@ class Metric(Record):
 
     name: str
     value: float
-    low: float  # bootstrap 95 % interval
+    low: float  # 95 % interval over half-samples
     high: float
-    floor: float  # the same metric between two halves of the held-out real clips
-    controls: dict[str, float]  # the metric of spoilt real clips: "frozen", "shuffled", "noise"
+    floor: float  # the same metric between two halves of the held-out real clips, at the same counts
+    controls: dict[str, float]  # of real clips spoilt on purpose: "frozen", "shuffled", "noise", ...
     better: Literal["lower", "higher"]
-    real_clips: int
+    real_clips: int  # on each side of one comparison
     fake_clips: int
 
 
@@ -206,11 +206,15 @@ class Evaluation(Record):
 
     run: str
     weights_sha256: str
+    dataset: str
     dataset_digest: str
     config: EvaluateConfig
     protocol: str  # names the code of the metrics: equal protocol, comparable figures
+    heldout_clips: int  # held-out clips used
+    generated_clips: int
     metrics: tuple[Metric, ...]
     probes: dict[str, float]  # exact probes of `shapes` data, {} for other data
+    probes_real: dict[str, float]  # the same of the held-out clips
     finite: bool  # all samples finite
     diversity: float  # mean distance between samples over that between real clips, 0 when collapsed
     primary: str  # the metric that decides

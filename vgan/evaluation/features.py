@@ -123,7 +123,7 @@ def check_clips(clips_NTHWC: UInt8) -> None:
 def _batches(clips_NTHWC: UInt8) -> Iterator[Tensor]:
     step = max(1, BATCH_FRAMES // clips_NTHWC.shape[1])
     for start in range(0, len(clips_NTHWC), step):
-        batch = torch.from_numpy(np.ascontiguousarray(clips_NTHWC[start : start + step]))
+        batch = torch.as_tensor(np.ascontiguousarray(clips_NTHWC[start : start + step]))
         yield _fit(batch.permute(0, 4, 1, 2, 3).float() / 255)
 
 
@@ -160,10 +160,8 @@ def _pool(layer_NCTHW: Tensor) -> Tensor:
     """Mean, standard deviation and mean absolute change per channel: [N, 3 C]."""
     mean = layer_NCTHW.mean((2, 3, 4))
     deviation = layer_NCTHW.std((2, 3, 4), correction=0)
-    if layer_NCTHW.shape[2] > 1:
-        change = layer_NCTHW.diff(dim=2).abs().mean((2, 3, 4))
-    else:
-        change = torch.zeros_like(mean)
+    # Of a single frame, which the differences of a clip of two are, there is no change.
+    change = layer_NCTHW.diff(dim=2).abs().mean((2, 3, 4)) if layer_NCTHW.shape[2] > 1 else torch.zeros_like(mean)
     return torch.cat([mean, deviation, change], dim=1)
 
 

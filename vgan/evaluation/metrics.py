@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Double = NDArray[np.float64]
-Bool = NDArray[np.bool_]
+Real = NDArray[np.floating]
 
 NEIGHBOURS = 5
 KERNEL_EXPONENTS = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -69,7 +69,7 @@ def kernel_distance(real_ND: Double, fake_MD: Double) -> float:
     return float(real_sum / (n * (n - 1)) + fake_sum / (m * (m - 1)) - 2 * cross)
 
 
-def _kernel(squared_NM: NDArray[np.floating]) -> NDArray[np.floating]:
+def _kernel(squared_NM: Real) -> Real:
     return np.mean([(1 + squared_NM / (2 * a)) ** -a for a in KERNEL_EXPONENTS], axis=0)
 
 
@@ -83,7 +83,7 @@ class Neighbourhoods:
     coverage: float
 
 
-def neighbourhoods(real_ND: NDArray[np.floating], fake_MD: NDArray[np.floating], k: int | None = None) -> Neighbourhoods:
+def neighbourhoods(real_ND: Real, fake_MD: Real, k: int | None = None) -> Neighbourhoods:
     """Which generated vectors lie among the real ones, and the other way round, by k nearest neighbours.
 
     Precision and recall: Kynkaanniemi et al. 2019, equations 1 and 2. Density and coverage: Naeem et
@@ -120,7 +120,7 @@ def neighbour_count(count: int) -> int:
     return max(1, min(NEIGHBOURS, count // 4))
 
 
-def _radii(vectors_ND: NDArray[np.floating], k: int) -> NDArray[np.floating]:
+def _radii(vectors_ND: Real, k: int) -> Real:
     """Squared distance of each vector to its k-th neighbour, itself not counted."""
     k = min(k, len(vectors_ND) - 1)
     radii = np.empty(len(vectors_ND), vectors_ND.dtype)
@@ -130,7 +130,7 @@ def _radii(vectors_ND: NDArray[np.floating], k: int) -> NDArray[np.floating]:
     return radii
 
 
-def _squared_distances(left_ND: NDArray[np.floating], right_MD: NDArray[np.floating]) -> NDArray[np.floating]:
+def _squared_distances(left_ND: Real, right_MD: Real) -> Real:
     squares = (left_ND**2).sum(1)[:, None] + (right_MD**2).sum(1)
     return np.maximum(squares - 2 * left_ND @ right_MD.T, 0)
 

@@ -14,6 +14,7 @@ Shapes: N clips, D features, K kept directions, L labels.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,12 +41,12 @@ class _Axis:
     @classmethod
     def fit(cls, real_ND: Double, blocks: tuple[int, ...]) -> _Axis:
         mean_D = real_ND.mean(0)
-        edges = np.cumsum((0, *blocks))
+        edges = itertools.accumulate(blocks, initial=0)
         scales: list[Double] = []
-        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        for start, stop in itertools.pairwise(edges):
             block = real_ND[:, start:stop]
-            total = max(np.sqrt(block.var(0).sum()), SMALLEST * (1 + np.sqrt((block.mean(0) ** 2).sum())))
-            scales.append(np.full(stop - start, 1 / total))
+            size, total = float(np.linalg.norm(block.mean(0))), float(block.var(0).sum()) ** 0.5
+            scales.append(np.full(stop - start, 1 / max(total, SMALLEST * (1 + size))))
         return cls(mean_D, np.concatenate(scales) / np.sqrt(len(blocks)), _rotation(len(mean_D)))
 
     def place(self, raw_ND: Double) -> Double:

@@ -17,7 +17,7 @@ Spoil = Callable[[UInt8, np.random.Generator], UInt8]
 def frozen(clips_NTHWC: UInt8, rng: np.random.Generator) -> UInt8:
     """Each clip stands still on one of its frames."""
     n, t = clips_NTHWC.shape[:2]
-    chosen = rng.integers(t, size=n)
+    chosen = np.asarray(rng.integers(t, size=n), np.int64)
     return np.repeat(clips_NTHWC[np.arange(n), chosen][:, None], t, axis=1)
 
 
