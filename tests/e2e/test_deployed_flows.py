@@ -1,0 +1,145 @@
+"""The README's way to run it for real: a server, the deployments, a worker, a triggered run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import BIN, ROOT, clean_env, free_port, running, vgan, wait_until_answers
+
+SMALL = {"frames": 8, "height": 32, "width": 32, "labels": "folder"}
+
+
+class Deployed:
+    """A Prefect server with all deployments of prefect.yaml and one worker."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.api = f"http://127.0.0.1:{port}/api"
+        self.env = clean_env(
+            PREFECT_HOME=str(folder / "prefect"),
+            PREFECT_API_URL=self.api,
+            PREFECT_SERVER_ANALYTICS_ENABLED="false",
+            PREFECT_WORKER_QUERY_SECONDS="1",
+            PREFECT_WORKER_PREFETCH_SECONDS="1",
+            PWD=str(ROOT),
+        )
+
+    def prefect(self, *arguments: str, code: int = 0) -> str:
+        command = [str(BIN / "prefect"), "--no-prompt", *arguments]
+        done = subprocess.run(command, env=self.env, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == code, f"{arguments}: {done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        return done.stdout
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        request = urllib.request.Request(
+            self.api + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def run(self, deployment: str, parameters: dict[str, Any], seconds: float = 240) -> dict[str, Any]:
+        """Trigger a deployment and wait for the end of the run; returns the flow run."""
+        self.prefect("deployment", "run", deployment, "--params", json.dumps(parameters))
+        (newest,) = self.post("/flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1, **_unscheduled()})
+        end = time.monotonic() + seconds
+        while newest["state_type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+            assert time.monotonic() < end, f"{deployment} is still {newest['state']}"
+            time.sleep(1)
+            (newest,) = self.post("/flow_runs/filter", {"flow_runs": {"id": {"any_": [newest["id"]]}}})
+        return newest
+
+
+def _unscheduled() -> dict[str, Any]:
+    """Only runs that somebody triggered: scheduled ones lie in the future and stay where they are."""
+    return {"flow_runs": {"tags": {"is_null_": True}}}
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    folder, port = tmp_path_factory.mktemp("deployed"), free_port()
+    it = Deployed(folder, port)
+    server = [str(BIN / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with running(server, folder / "server.log", env=it.env, cwd=folder) as process:
+        wait_until_answers(f"{it.api}/health", process, folder / "server.log")
+        it.prefect("work-pool", "create", "vgan", "--type", "process")
+        it.prefect("deploy", "--all")
+        worker = [str(BIN / "prefect"), "worker", "start", "--pool", "vgan"]
+        with running(worker, folder / "worker.log", env=it.env, cwd=folder):
+            yield it
+
+
+def test_every_flow_is_deployed_and_two_have_a_schedule(deployed: Deployed) -> None:
+    found = deployed.post("/deployments/filter", {})
+    flows = {flow["id"]: flow["name"] for flow in deployed.post("/flows/filter", {})}
+    crons = {flows[d["flow_id"]]: [s["schedule"]["cron"] for s in d["schedules"]] for d in found}
+    assert crons == {
+        "ingest": ["0 * * * *"],
+        "train": [],
+        "evaluate": [],
+        "retrain": ["0 2 * * *"],
+        "generate": [],
+    }
+
+
+def test_deploying_again_changes_nothing(deployed: Deployed) -> None:
+    before = {d["id"] for d in deployed.post("/deployments/filter", {})}
+    deployed.prefect("deploy", "--all")
+    assert {d["id"] for d in deployed.post("/deployments/filter", {})} == before
+
+
+def test_the_form_describes_every_parameter_and_refuses_unknown_ones(deployed: Deployed) -> None:
+    for deployment in deployed.post("/deployments/filter", {}):
+        schema = deployment["parameter_openapi_schema"]
+        for name, definition in schema["properties"].items():
+            assert definition.get("description"), name
+        for kind, definition in schema.get("definitions", {}).items():
+            assert definition["additionalProperties"] is False, kind
+            assert all(field.get("description") for field in definition["properties"].values()), kind
+
+
+def test_a_worker_runs_the_whole_chain_and_then_generates(
+    deployed: Deployed, shapes_videos: Path, tmp_path: Path
+) -> None:
+    workspace = tmp_path / "workspace"
+    parameters = {
+        "videos": str(shapes_videos),
+        "name": "shapes",
+        "ingest_config": SMALL,
+        "train_config": {"budget": "0.3kclips", "threads": 1},
+        "evaluate_config": {"clips": 16, "bootstrap": 20},
+        "workspace": str(workspace),
+    }
+    run = deployed.run("retrain/nightly", parameters)
+    assert run["state_type"] == "COMPLETED", run["state"]["message"]
+    artifacts = deployed.post("/artifacts/latest/filter", {})
+    assert {"rejected-videos", "dataset-summary", "metrics", "verdict", "train-progress"} <= {
+        a["key"] for a in artifacts
+    }
+
+    clips = tmp_path / "clips"
+    made = deployed.run(
+        "generate/on-demand",
+        {"model": "models:/shapes@champion", "out": str(clips), "config": {"num": 2}, "workspace": str(workspace)},
+    )
+    assert made["state_type"] == "COMPLETED", made["state"]["message"]
+    assert len(list(clips.glob("*.mp4"))) == 2
+
+    again = vgan(
+        "run", "--videos", shapes_videos, "--name", "shapes", "--workspace", workspace, "--frames", 8, "--height", 32,
+        "--width", 32, "--labels", "folder", "--budget", "0.3kclips", "--threads", 1, "--evaluate-clips", 16,
+        "--evaluate-bootstrap", 20, env=deployed.env,
+    )  # fmt: skip
+    assert set(again["stages"].values()) == {"unchanged"}
+
+
+def test_a_run_that_fails_says_why_on_the_server(deployed: Deployed, tmp_path: Path) -> None:
+    run = deployed.run("train/on-demand", {"name": "nobody", "workspace": str(tmp_path)})
+    assert run["state_type"] == "FAILED"
+    assert "nobody" in run["state"]["message"]
