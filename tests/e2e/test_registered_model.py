@@ -40,11 +40,11 @@ print(hashlib.sha256(clips.tobytes()).hexdigest(), rows["mp4_base64"][0])
 def registered(shapes_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace in which `vgan run` registered a model."""
     workspace = tmp_path_factory.mktemp("registered")
-    result = vgan(
-        "run", "--videos", shapes_videos, "--name", "shapes", "--workspace", workspace, "--frames", 8, "--height", 32,
-        "--width", 32, "--labels", "folder", "--budget", "0.3kclips", "--evaluate-clips", 16, "--evaluate-bootstrap", 20,
-        env=clean_env(PREFECT_HOME=str(workspace / "prefect")),
-    )  # fmt: skip
+    clips = ("--frames", 8, "--height", 32, "--width", 32, "--labels", "folder")
+    quick = ("--budget", "0.3kclips", "--evaluate-clips", 16, "--evaluate-bootstrap", 20)
+    env = clean_env(PREFECT_HOME=str(workspace / "prefect"))
+    place = ("--videos", shapes_videos, "--name", "shapes", "--workspace", workspace)
+    result = vgan("run", *place, *clips, *quick, env=env)
     assert result["champion"] is True
     return workspace
 
