@@ -56,6 +56,11 @@ class RunFolder:
         return self.path / "config.json"
 
     @property
+    def plan(self) -> Path:
+        """How many clips it trains on, decided once at its beginning."""
+        return self.path / "plan.json"
+
+    @property
     def record(self) -> Path:
         """The TrainedRun: the commit point of training."""
         return self.path / "run.json"
@@ -69,6 +74,11 @@ class RunFolder:
     def metrics(self) -> Path:
         """Training metrics, one JSON object a line."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def timing(self) -> Path:
+        """How fast each attempt went, one JSON object a line; kept apart from the metrics, which are exact."""
+        return self.path / "timing.jsonl"
 
     @property
     def generator(self) -> Path:

@@ -1,1 +1,1 @@
-"""The training loop and everything that makes it exact and restartable."""
+"""Training: `process.train` supervises, `python -m vgan.training` trains."""

@@ -1,0 +1,88 @@
+"""Layers that the families share: norm-free residual blocks, pixel norm, FiLM, Legendre paths.
+
+Shapes: N images, B clips, T frames, C channels, H height, W width, D features, K polynomials.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+LEAK = 0.2
+ACT_GAIN = math.sqrt(2.0 / (1.0 + LEAK**2))  # keeps the variance through `activate` (He et al. 2015, eq. 10)
+
+
+def activate(x: Tensor) -> Tensor:
+    """Leaky ReLU with slope .2, the only nonlinearity of the families."""
+    return functional.leaky_relu(x, LEAK)
+
+
+def he_(layer: nn.Linear | nn.Conv2d, gain: float = ACT_GAIN) -> None:
+    """Draw the weights N(0, gain^2 / fan-in), no bias (He et al. 2015, eq. 10)."""
+    fan_in = layer.weight[0].numel()
+    nn.init.normal_(layer.weight, std=gain / math.sqrt(fan_in))
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def linear(inputs: int, outputs: int, gain: float = ACT_GAIN) -> nn.Linear:
+    """A linear layer with He-normal weights."""
+    layer = nn.Linear(inputs, outputs)
+    he_(layer, gain)
+    return layer
+
+
+def conv(inputs: int, outputs: int, size: int = 3, gain: float = ACT_GAIN, *, bias: bool = True) -> nn.Conv2d:
+    """A convolution that keeps height and width, with He-normal weights."""
+    layer = nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=bias)
+    he_(layer, gain)
+    return layer
+
+
+def pixel_norm(x_NCHW: Tensor) -> Tensor:
+    """Scale each place's channels to mean square 1 (Karras et al. 2018, section 4.2)."""
+    return x_NCHW * torch.rsqrt(x_NCHW.float().square().mean(1, keepdim=True) + 1e-8).to(x_NCHW.dtype)
+
+
+class Residual(nn.Module):
+    """x + conv(act(conv(act(x)))), without norms; the last convolution starts small (R3GAN, section 3.2)."""
+
+    def __init__(self, width: int, gain: float = 0.1) -> None:
+        super().__init__()
+        self.conv1 = conv(width, width)
+        self.conv2 = conv(width, width, gain=gain)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """[N, C, H, W] -> the same shape."""
+        return x_NCHW + self.conv2(activate(self.conv1(activate(x_NCHW))))
+
+
+class Film(nn.Module):
+    """x * (1 + scale) + shift, both read from a code (Perez et al. 2018); starts as the identity."""
+
+    def __init__(self, code: int, width: int) -> None:
+        super().__init__()
+        self.affine = linear(code, 2 * width, gain=0.1)
+
+    def forward(self, x_NCHW: Tensor, code_ND: Tensor) -> Tensor:
+        """[N, C, H, W] and [N, D] -> [N, C, H, W]."""
+        scale, shift = self.affine(code_ND)[:, :, None, None].chunk(2, 1)
+        return x_NCHW * (1 + scale) + shift
+
+
+def legendre(times_T: Tensor, frames: int, degree: int) -> Tensor:
+    """Legendre polynomials of degree 0 to `degree` - 1 at these times (in frames): [T, K].
+
+    Frame 0 to `frames` - 1 are mapped to -1..1. A time beyond is reflected back, so that a
+    longer clip walks its path to and fro instead of leaving the range that was trained.
+    """
+    span = max(frames - 1, 1)
+    phase_T = torch.remainder(times_T, 2 * span)
+    x_T = torch.minimum(phase_T, 2 * span - phase_T) * (2 / span) - 1
+    columns = [torch.ones_like(x_T), x_T]
+    for n in range(1, degree - 1):
+        columns.append(((2 * n + 1) * x_T * columns[n] - n * columns[n - 1]) / (n + 1))  # Bonnet's recursion
+    return torch.stack(columns[:degree], 1)

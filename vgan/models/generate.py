@@ -1,0 +1,41 @@
+"""From a seed to pixels, the same way while training, in evaluation and in the packaged model.
+
+Shapes: Z latent, T frames, H height, W width, C = 3 colours.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .interface import Generator
+
+Uint8 = npt.NDArray[np.uint8]
+
+
+def latent(generator: Generator, seed: int) -> Tensor:
+    """The latent [1, Z] that belongs to a seed; drawn on the CPU, so it is the same for every device."""
+    return torch.randn(1, generator.latent, generator=torch.Generator().manual_seed(seed))
+
+
+@torch.inference_mode()
+def generate_clip(generator: Generator, seed: int, label: int | None, frames: int | None = None) -> Uint8:
+    """One clip, uint8 [T, H, W, 3].
+
+    Clips are made one at a time: in a larger batch the libraries choose other kernels, and
+    the same seed would no longer give the same pixels.
+
+    Args:
+        generator: in float32.
+        seed: 0 or more.
+        label: class index; None without classes.
+        frames: length; None for the trained one. Longer clips walk the motion to and fro.
+    """
+    device = next(generator.parameters()).device
+    label_B = None if label is None else torch.tensor([label], device=device)
+    times_T = None if frames is None else torch.arange(frames, device=device)
+    video_BCTHW: Tensor = generator(latent(generator, seed).to(device), label_B, times_T)
+    pixels_THWC = video_BCTHW[0].permute(1, 2, 3, 0).add(1).mul(127.5).round_().clamp_(0, 255)
+    return np.asarray(pixels_THWC.to(torch.uint8).cpu().contiguous().numpy(), np.uint8)

@@ -1,0 +1,56 @@
+"""The commit of a run: the averaged generator, then run.json, written last."""
+
+from __future__ import annotations
+
+import hashlib
+
+from safetensors.torch import save
+
+from ..models.interface import Generator
+from ..records import GeneratorRecord, TrainedRun
+from ..storage import fault_point, write_atomic
+from ..workspace import RunFolder
+from .plan import RunBudget, RunConfig
+from .revision import git_commit
+
+
+def commit_run(
+    folder: RunFolder,
+    config: RunConfig,
+    budget: RunBudget,
+    average: Generator,
+    blank: GeneratorRecord,
+    device: str,
+    seconds: float,
+) -> TrainedRun:
+    """Write generator/weights.safetensors, generator/generator.json and run.json, in this order.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+        budget: of the run, all used up.
+        average: the EMA generator.
+        blank: its record without the hash of its weights.
+        device: what it was trained on.
+        seconds: wall clock of all attempts.
+    """
+    content = save({name: value.detach().cpu().contiguous() for name, value in average.state_dict().items()})
+    record = blank.model_copy(update={"weights_sha256": hashlib.sha256(content).hexdigest()})
+    write_atomic(folder.generator / "weights.safetensors", content)
+    fault_point("before_generator_record")
+    write_atomic(folder.generator / "generator.json", record.to_json())
+    trained = TrainedRun(
+        run=config.run,
+        dataset=config.dataset,
+        dataset_digest=config.dataset_digest,
+        config=config.config,
+        device=device,
+        steps=budget.steps,
+        clips=budget.clips,
+        seconds=round(seconds, 3),
+        generator=record,
+        git_commit=git_commit(),
+    )
+    fault_point("before_run_record")
+    write_atomic(folder.record, trained.to_json())
+    return trained

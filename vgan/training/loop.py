@@ -1,0 +1,190 @@
+"""The training loop, to be read from top to bottom: report, checkpoint, done?, step."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from .. import __version__
+from ..data.loader import ClipSet
+from ..data.manifest import load_dataset
+from ..errors import ConfigError, CorruptDataError, ResumableError
+from ..models.interface import build_discriminator, build_generator
+from ..records import GeneratorRecord
+from ..storage import storage_errors
+from ..workspace import RunFolder, Workspace
+from .budget import decide_budget, supports_bf16
+from .checkpoint import resume, save_checkpoint
+from .export import commit_run
+from .plan import RunBudget, RunConfig, read_config
+from .preview import write_final, write_sheet
+from .source import ClipSource
+from .step import TrainState, step_seed, train_step
+
+REPORTS = 200  # lines of metrics.jsonl over the whole budget
+
+
+@dataclass
+class Run:
+    """A run in progress: what it was asked, where it is, and how it is told to stop."""
+
+    folder: RunFolder
+    config: RunConfig
+    device: torch.device
+    source: ClipSource
+    budget: RunBudget
+    state: TrainState
+    stop: Callable[[], bool]
+    seconds_before: float = 0.0  # wall clock of earlier attempts
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Wall clock of training, all attempts together."""
+        return self.seconds_before + time.monotonic() - self.started
+
+
+def train_run(workspace: Workspace, key: str, stop: Callable[[], bool]) -> None:
+    """Train a prepared run to its end, from its newest checkpoint if it has one.
+
+    Args:
+        workspace: holds the dataset and the run.
+        key: of a run with a config.json.
+        stop: asked after every step; True checkpoints and raises ResumableError.
+    """
+    started = time.monotonic()
+    run = open_run(workspace, key, stop)
+    run.started = started
+    state, steps = run.state, run.budget.steps
+    report_every = math.ceil(steps / REPORTS)
+    save_every = math.ceil(steps / run.config.config.checkpoints)
+    log_timing(run, "start")
+    while state.steps < steps:
+        figures = step_once(run)
+        if state.steps % report_every == 0 or state.steps == steps:
+            log_metrics(run, figures)
+        stopping = run.stop()
+        if state.steps % save_every == 0 or state.steps == steps or stopping:
+            save_checkpoint(run.folder, state, key, run.config.training_code, run.seconds)
+            log_timing(run, "checkpoint")
+        if stopping and state.steps < steps:
+            raise ResumableError(f"stopped at step {state.steps} of {steps}.", hint="The same command resumes.")
+        if state.steps % save_every == 0:
+            write_sheet(run.folder, state.average, state.steps)
+    write_final(run.folder, state.average, run.config)
+    blank = generator_record(run.config)
+    commit_run(run.folder, run.config, run.budget, state.average, blank, device_name(run.device), run.seconds)
+
+
+def open_run(workspace: Workspace, key: str, stop: Callable[[], bool]) -> Run:
+    """Read the plan and the data, build the networks, and put the newest checkpoint into them."""
+    folder = workspace.run(key)
+    config = read_config(folder)
+    device = choose_device(config.config.device)
+    if config.config.threads:
+        torch.set_num_threads(config.config.threads)
+    dataset = load_dataset(workspace, config.dataset)
+    if dataset.digest() != config.dataset_digest:
+        raise CorruptDataError(
+            f"dataset {config.dataset} is no longer the version that run {key} was planned for.",
+            hint="Train again: a new version makes a new run.",
+        )
+    source = ClipSource(
+        ClipSet(workspace.dataset(config.dataset), dataset, "train"),
+        device,
+        batch=config.recipe.batch,
+        seed=config.config.seed,
+        classes=bool(config.labels),
+    )
+    budget = _decide(folder, config, device, source)
+    state = build_state(config, device)
+    found = resume(folder, state, key, config.training_code)
+    return Run(folder, config, device, source, budget, state, stop, found.seconds if found else 0.0)
+
+
+def _decide(folder: RunFolder, config: RunConfig, device: torch.device, source: ClipSource) -> RunBudget:
+    probe = build_state(config, device)
+    bf16 = supports_bf16(device)
+
+    def step() -> None:
+        video_BCTHW, label_B = source.at(probe.steps)
+        train_step(probe, config.recipe, video_BCTHW, label_B, seed=0, budget=1 << 40, bf16=bf16)
+
+    return decide_budget(folder, config, device, step)
+
+
+def build_state(config: RunConfig, device: torch.device) -> TrainState:
+    """The networks before the first step; a function of the seed."""
+    with torch.random.fork_rng(devices=[]):  # pyright: ignore[reportUnknownMemberType]
+        torch.manual_seed(step_seed(config.config.seed, 0, "weights"))  # pyright: ignore[reportUnknownMemberType]
+        generator = build_generator(generator_record(config))
+        discriminator = build_discriminator(
+            config.family, config.network.discriminator.model_dump(mode="json"), config.shape
+        )
+    return TrainState.start(generator.to(device), discriminator.to(device), config.recipe)
+
+
+def generator_record(config: RunConfig) -> GeneratorRecord:
+    """The record of this run's generator, still without the hash of its weights."""
+    return GeneratorRecord(
+        family=config.family,
+        network=config.network.generator.model_dump(mode="json"),
+        labels=config.labels,
+        frames=config.shape.frames,
+        height=config.shape.height,
+        width=config.shape.width,
+        fps=config.fps,
+        weights_sha256="",
+        run=config.run,
+        dataset=config.dataset,
+        dataset_digest=config.dataset_digest,
+        vgan_version=__version__,
+    )
+
+
+def step_once(run: Run) -> dict[str, float]:
+    """One step on the clips that belong to it."""
+    video_BCTHW, label_B = run.source.at(run.state.steps)
+    return train_step(
+        run.state,
+        run.config.recipe,
+        video_BCTHW,
+        label_B,
+        seed=run.config.config.seed,
+        budget=run.budget.clips,
+        bf16=run.budget.bf16,
+    )
+
+
+def log_metrics(run: Run, figures: dict[str, float]) -> None:
+    """Append a line to metrics.jsonl; no wall clock in it, so a resumed run writes the same bytes."""
+    line = {"step": run.state.steps, "clips": run.state.steps * run.config.recipe.batch, **figures}
+    with storage_errors(run.folder.metrics, "writing"), open(run.folder.metrics, "ab") as file:
+        file.write(json.dumps(line).encode() + b"\n")
+
+
+def log_timing(run: Run, event: str) -> None:
+    """Append to timing.jsonl where the run is and how long it took."""
+    line = {"event": event, "step": run.state.steps, "seconds": round(run.seconds, 3), "unix": round(time.time(), 1)}
+    with storage_errors(run.folder.timing, "writing"), open(run.folder.timing, "ab") as file:
+        file.write(json.dumps(line).encode() + b"\n")
+
+
+def choose_device(asked: str) -> torch.device:
+    """The device to train on; raises ConfigError when the one asked for is not there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if asked == "auto":
+        return torch.device(next(name for name, available in there.items() if available))
+    if not there[asked]:
+        raise ConfigError(f"device {asked!r} is not available to PyTorch here.", hint="Use --device auto or cpu.")
+    return torch.device(asked)
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the kind of device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

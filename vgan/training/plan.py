@@ -1,0 +1,101 @@
+"""What a run is, decided before anything is computed: its key, its networks, its recipe.
+
+A run's key says what is learned, not how fast: it comes from the dataset version, the
+training configuration without `device`, `threads` and `checkpoints`, and TRAINING_CODE. The
+same command therefore finds the same run, on this machine or another, and goes on with it.
+Bit-equal weights need the same kind of device and as many threads; another GPU or another
+number of threads sums in another order.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field
+
+from ..config import Budget, TrainConfig
+from ..models.network import ClipShape, R3Network, r3_network
+from ..records import Dataset, Record, digest_of
+from ..storage import read_bytes, write_atomic
+from ..workspace import RunFolder, Workspace
+from .recipe import Recipe, recipe_for
+
+TRAINING_CODE = 1  # raised whenever the same configuration would give other weights than before
+
+
+class RunConfig(Record):
+    """Everything a run was asked for, with the preset resolved: config.json."""
+
+    run: str
+    dataset: str
+    dataset_digest: str
+    labels: tuple[str, ...]
+    shape: ClipShape
+    fps: float
+    config: TrainConfig
+    family: Literal["r3"] = "r3"
+    network: R3Network
+    recipe: Recipe
+    training_code: int = TRAINING_CODE
+
+
+class RunBudget(Record):
+    """How many clips the run trains on and in which arithmetic, decided once: plan.json."""
+
+    run: str
+    steps: int = Field(ge=1)
+    clips: int = Field(ge=1)  # steps x batch
+    bf16: bool  # the networks' bodies run in bfloat16
+    clips_per_second: float | None  # as measured; None for a budget that was given in clips
+
+
+def run_key(dataset: Dataset, config: TrainConfig) -> str:
+    """The key of the run that this configuration makes of this dataset version."""
+    asked = config.model_dump(mode="json", exclude={"device", "threads", "checkpoints"})
+    digest = digest_of({"dataset": dataset.digest(), "config": asked, "training_code": TRAINING_CODE})
+    return f"{dataset.name}-{digest[:16]}"
+
+
+def resolve(dataset: Dataset, config: TrainConfig) -> RunConfig:
+    """Turn a preset into networks and a recipe for this dataset; raises ConfigError when its clips do not fit."""
+    ingest = dataset.config
+    shape = ClipShape(frames=ingest.frames, height=ingest.height, width=ingest.width, labels=len(dataset.labels))
+    return RunConfig(
+        run=run_key(dataset, config),
+        dataset=dataset.name,
+        dataset_digest=dataset.digest(),
+        labels=dataset.labels,
+        shape=shape,
+        fps=ingest.fps,
+        config=config,
+        network=r3_network(config.preset, shape),
+        recipe=recipe_for(config.preset, shape, config.batch),
+    )
+
+
+def prepare(workspace: Workspace, dataset: Dataset, config: TrainConfig) -> str:
+    """Write the run's config.json and return its key."""
+    run = resolve(dataset, config)
+    write_atomic(workspace.run(run.run).config, run.to_json())
+    return run.run
+
+
+def read_config(folder: RunFolder) -> RunConfig:
+    """The run's config.json; raises CorruptDataError or StorageError."""
+    return RunConfig.from_json(read_bytes(folder.config), str(folder.config))
+
+
+def read_budget(folder: RunFolder) -> RunBudget | None:
+    """The run's plan.json, None before it is decided; raises CorruptDataError."""
+    if not folder.plan.exists():
+        return None
+    return RunBudget.from_json(read_bytes(folder.plan), str(folder.plan))
+
+
+def budget_steps(config: RunConfig, seconds_per_step: float, seconds_left: float) -> int:
+    """Steps that fit: as many as the clips asked for need, or as the seconds left allow; at least 1."""
+    budget = Budget.parse(config.config.budget)
+    if budget.kclips is not None:
+        return max(1, math.ceil(budget.kclips * 1000 / config.recipe.batch))
+    return max(1, int(seconds_left / seconds_per_step))

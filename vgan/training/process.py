@@ -1,0 +1,231 @@
+"""Training as its caller sees it: one call, one child process, one record.
+
+The child does the work and may die; this side never imports torch, watches, and turns the
+exit code into the error that says whether the same command can help.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ..config import TrainConfig
+from ..data.manifest import load_dataset, verify_dataset
+from ..errors import BY_EXIT_CODE, CorruptDataError, ResumableError, VganError
+from ..progress import Progress, silent
+from ..records import Dataset, TrainedRun
+from ..storage import lease, read_bytes, sha256_file
+from ..workspace import RunFolder, Workspace
+from .plan import prepare, read_budget, run_key
+
+log = logging.getLogger(__name__)
+
+MetricsListener = Callable[[dict[str, Any]], None]
+POLL_SECONDS = 0.2
+GRACE_SECONDS = 30.0
+TAIL_LINES = 12
+
+
+def train(
+    workspace: Workspace,
+    name: str,
+    config: TrainConfig,
+    *,
+    progress: Progress = silent,
+    on_metrics: MetricsListener | None = None,
+) -> tuple[TrainedRun, bool]:
+    """Train a generator on dataset `name`, or find the run that has done so.
+
+    Starts one child process and waits for it. A run that was interrupted goes on from its
+    newest checkpoint: calling again with the same arguments is how to resume.
+
+    Args:
+        workspace: holds the dataset; the run is written there.
+        name: of the dataset.
+        config: what to train.
+        progress: told clips done, clips in all, and the speed.
+        on_metrics: given each line of metrics.jsonl, in order, once; a resumed run's earlier lines come first.
+
+    Returns:
+        The record, and whether the run was finished before this call.
+
+    Raises:
+        ConfigError: unknown dataset, or a device that is not there.
+        CorruptDataError: a shard, or every checkpoint, is damaged.
+        DivergedError: a loss or gradient was not finite.
+        ResumableError: the child was stopped or killed; the same call resumes.
+    """
+    dataset = load_dataset(workspace, name)
+    folder = workspace.run(run_key(dataset, config))
+    if (finished := finished_run(folder)) is not None:
+        return finished, True
+    _verify(workspace, dataset, progress)
+    with lease(folder.lease):
+        if (finished := finished_run(folder)) is not None:
+            return finished, True
+        folder.record.unlink(missing_ok=True)
+        key = prepare(workspace, dataset, config)
+        Attempt(workspace, key, progress, on_metrics).run()
+    return TrainedRun.from_json(read_bytes(folder.record), str(folder.record)), False
+
+
+def _verify(workspace: Workspace, dataset: Dataset, progress: Progress) -> None:
+    problems = verify_dataset(workspace, dataset, progress)
+    if problems:
+        raise CorruptDataError(
+            f"dataset {dataset.name} is damaged: {problems[0]}"
+            + (f" ({len(problems)} in all)" if problems[1:] else ""),
+            hint="Run ingest again: it writes damaged shards anew.",
+        )
+
+
+def finished_run(folder: RunFolder) -> TrainedRun | None:
+    """The record of a finished run whose weights are as recorded; None when there is none, or they are damaged."""
+    if not folder.record.exists():
+        return None
+    weights = folder.generator / "weights.safetensors"
+    try:
+        record = TrainedRun.from_json(read_bytes(folder.record), str(folder.record))
+        if weights.exists() and sha256_file(weights) == record.generator.weights_sha256:
+            return record
+        log.warning("%s is missing or damaged; it is made again from the last checkpoint", weights)
+    except CorruptDataError as error:
+        log.warning("%s; it is made again from the last checkpoint", error.message)
+    return None
+
+
+class Attempt:
+    """One child process, from start to exit code."""
+
+    def __init__(self, workspace: Workspace, key: str, progress: Progress, on_metrics: MetricsListener | None) -> None:
+        self.folder = workspace.run(key)
+        self.command = [sys.executable, "-m", "vgan.training", "--workspace", str(workspace.root), "--run", key]
+        self.progress = progress
+        self.on_metrics = on_metrics
+        self.last_step = 0
+        self.metrics_size = -1
+
+    def run(self) -> None:
+        """Start the child, wait for it, and raise what its exit code means."""
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        log_start = self.folder.log.stat().st_size if self.folder.log.exists() else 0
+        with open(self.folder.log, "ab") as output:
+            # A process group of its own: Ctrl-C on a terminal would otherwise reach it twice.
+            child = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "VGAN_SUPERVISOR": str(os.getpid())},
+                process_group=0,
+            )
+        with forwarded_signals(child) as received:
+            try:
+                self._watch(child)
+            finally:
+                end(child)
+        if child.returncode:
+            raise failure(child.returncode, self.folder, _tail(self.folder.log, log_start), received)
+
+    def _watch(self, child: subprocess.Popen[bytes]) -> None:
+        while child.poll() is None:
+            self._deliver()
+            time.sleep(POLL_SECONDS)
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """Hand on the lines of metrics.jsonl that are new; reads the whole file, since a resume cuts it back."""
+        budget = read_budget(self.folder)
+        if budget is None or not self.folder.metrics.exists():
+            return
+        content = self.folder.metrics.read_bytes()
+        if len(content) == self.metrics_size:
+            return
+        self.metrics_size = len(content)
+        for text in content.split(b"\n")[:-1]:  # what follows the last newline is still being written
+            line: dict[str, Any] = json.loads(text)
+            if line["step"] <= self.last_step:
+                continue
+            self.last_step = line["step"]
+            if self.on_metrics:
+                self.on_metrics(line)
+            self.progress(line["clips"], budget.clips, f"step {line['step']}/{budget.steps}")
+
+
+@contextmanager
+def forwarded_signals(child: subprocess.Popen[bytes]) -> Generator[list[int]]:
+    """Pass SIGINT and SIGTERM on to the child while it runs; collects them. Elsewhere than in the main thread: nothing.
+
+    Afterwards a handler that somebody had set (such as Prefect's, which cancels the task) is
+    called with the signal it missed.
+    """
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if child.poll() is None:
+            child.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in received[:1]:
+        handler = before[signal.Signals(number)]
+        if callable(handler) and handler is not signal.default_int_handler:
+            handler(number, None)
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """Make sure that the child has ended: ask, wait, kill. It has ended already unless something went wrong here."""
+    if child.poll() is not None:
+        return
+    child.terminate()
+    try:
+        child.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def failure(code: int, folder: RunFolder, tail: list[str], received: list[int]) -> VganError:
+    """The error that an exit code means, with the child's last words."""
+    said = next((line[7:] for line in reversed(tail) if line.startswith("error: ")), "")
+    hint = next((line[6:] for line in reversed(tail) if line.startswith("hint: ")), "")
+    if received and code in (75, -received[0]):
+        name = signal.Signals(received[0]).name
+        return ResumableError(f"training was interrupted by {name}.", hint="The same command resumes.")
+    if code < 0:
+        return ResumableError(
+            f"the training process was killed by signal {-code}; its last lines: {' | '.join(tail) or '(none)'}.",
+            hint="The same command resumes from the last checkpoint"
+            + ("; if memory ran out, take a smaller batch or preset." if code == -signal.SIGKILL else "."),
+        )
+    if code in BY_EXIT_CODE and said:
+        return BY_EXIT_CODE[code](f"training stopped: {said}", hint=hint)
+    last = tail[-1] if tail else "(it said nothing)"
+    kind = BY_EXIT_CODE.get(code, VganError)
+    return kind(f"the training process ended with code {code}: {last}.", hint=f"All it said is in {folder.log}.")
+
+
+def _tail(path: Path, start: int) -> list[str]:
+    """The last lines of this attempt."""
+    with open(path, "rb") as file:
+        file.seek(start)
+        return file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]

@@ -1,0 +1,59 @@
+"""How a preset trains: constants, and schedules as functions of the share of the budget that is done.
+
+Every schedule counts clips seen, so that a two-minute and a two-day run share one recipe.
+"""
+
+from __future__ import annotations
+
+import math
+
+from pydantic import Field
+
+from ..config import Spec
+from ..models.network import ClipShape
+
+
+class Recipe(Spec):
+    """The constants of a run; all shares are of the whole budget in clips."""
+
+    batch: int = Field(default=16, ge=2, description="Real clips in one step; as many generated ones.")
+    lr_generator: float = Field(default=1e-3, gt=0, description="Adam step size of the generator at its peak.")
+    lr_discriminator: float = Field(default=4e-4, gt=0, description="Adam step size of the discriminator at its peak.")
+    beta2: float = Field(default=0.99, gt=0, lt=1, description="Adam's second decay; the first is 0.")
+    warmup_clips: int = Field(
+        default=480, ge=0, description="Clips over which the step sizes rise from 0; at most a 20th of the budget."
+    )
+    decay_from: float = Field(
+        default=2 / 3, ge=0, le=1, description="Share after which the step sizes fall to 0, linearly."
+    )
+    gamma_start: float = Field(gt=0, description="Weight of R1 and R2 at the beginning.")
+    gamma_end: float = Field(gt=0, description="Weight of R1 and R2 at the end; exponential between.")
+    clip_norm: float = Field(default=1.0, gt=0, description="Gradients longer than this are shortened to it.")
+    ema_clips: float = Field(default=2000.0, gt=0, description="Longest half-life of the averaged generator, in clips.")
+    ema_share: float = Field(
+        default=0.1, gt=0, le=1, description="Longest half-life as a share of the clips seen so far."
+    )
+
+    def learning_rates(self, clips: int, budget: int) -> tuple[float, float]:
+        """Step sizes of generator and discriminator for the step that starts after `clips` clips."""
+        warmup = min(self.warmup_clips, budget / 20)
+        rise = min(1.0, (clips + self.batch) / warmup) if warmup else 1.0
+        left = (1 - clips / budget) / (1 - self.decay_from) if self.decay_from < 1 else 1.0
+        factor = rise * max(0.0, min(1.0, left))
+        return self.lr_generator * factor, self.lr_discriminator * factor
+
+    def gamma(self, clips: int, budget: int) -> float:
+        """Weight of the gradient penalties."""
+        share = min(1.0, clips / budget)
+        return math.exp((1 - share) * math.log(self.gamma_start) + share * math.log(self.gamma_end))
+
+    def ema_decay(self, clips: int) -> float:
+        """How much of the average survives the step that ends with `clips` clips seen (EDM2, arXiv 2312.02696)."""
+        half_life = min(self.ema_clips, self.ema_share * clips)
+        return 0.5 ** (self.batch / half_life)
+
+
+def recipe_for(preset: str, shape: ClipShape, batch: int | None) -> Recipe:
+    """The recipe of a preset for clips of this shape; `batch` replaces the preset's."""
+    start, end = (2.0, 0.2) if max(shape.height, shape.width) <= 32 else (1.0, 0.1)
+    return Recipe(gamma_start=start, gamma_end=end, batch=batch or {"tiny": 16, "small": 32, "base": 64}[preset])
