@@ -71,7 +71,8 @@ class Video(Record):
     """A video that was taken."""
 
     digest_sha256: str  # of the file's bytes
-    paths: tuple[str, ...]  # every name under which these bytes were found, sorted
+    paths: tuple[str, ...]  # every name under which this content was found, sorted
+    copies: tuple[str, ...]  # sha256 of other files of the batch with the same pixels, such as remuxes
     size_bytes: int
     content: str  # sha256 of the sampled frames' pixels: equal for a copy in another container
     group: str  # videos of one group stay on one side of the split

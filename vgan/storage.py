@@ -47,11 +47,12 @@ def storage_errors(path: Path, doing: str) -> Generator[None]:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Generator[IO[bytes]]:
+def atomic_file(path: Path, *, rename: Callable[[], Path] | None = None) -> Generator[IO[bytes]]:
     """Open a file that gets its name only when the block ends without an exception.
 
-    A killed process leaves at most `.tmp-<pid>-<nonce>-<name>`, which no reader looks at
-    and `sweep_temporary` removes.
+    `rename` is asked for another name in the same folder when the content is known. A killed
+    process leaves at most `.tmp-<pid>-<nonce>-<name>`, which no reader looks at and
+    `sweep_temporary` removes.
     """
     with storage_errors(path, "writing"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +64,7 @@ def atomic_file(path: Path) -> Generator[IO[bytes]]:
                 fault_point("before_fsync")
                 os.fsync(file.fileno())
             fault_point("before_rename")
-            os.replace(temporary, path)
+            os.replace(temporary, rename() if rename else path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

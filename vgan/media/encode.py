@@ -95,7 +95,7 @@ def contact_sheet(clips_NTHWC: Uint8 | Sequence[Uint8], *, columns: int = 1, fra
     """
     clips = np.asarray(clips_NTHWC)
     num, length, height, width, _ = clips.shape
-    shown = [round(float(t)) for t in np.linspace(0, length - 1, min(frames, length))]
+    shown = [place * (length - 1) // max(1, min(frames, length) - 1) for place in range(min(frames, length))]
     zoom = max(1, tile // min(height, width))
     clips = clips[:, shown].repeat(zoom, axis=2).repeat(zoom, axis=3)
     clips = np.pad(clips, ((0, 0), (0, 0), (0, 4), (0, 1), (0, 0)), constant_values=GUTTER)
@@ -122,5 +122,5 @@ def _encode(frames_THWC: Uint8, fps: float, output: list[str]) -> bytes:
         arguments = ["-loglevel", "level+error", *raw, "-i", "pipe:0", *output, file_url(target)]
         _, finished = run(arguments, timeout=ENCODE_SECONDS, feed=[np.ascontiguousarray(frames_THWC).tobytes()])
         if finished.returncode or not target.exists():
-            raise StorageError(f"ffmpeg could not encode {width} x {height} frames: {finished.last_error}")
+            raise StorageError(f"ffmpeg could not encode {width} x {height} frames: {finished.first_error}")
         return target.read_bytes()

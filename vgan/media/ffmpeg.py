@@ -28,7 +28,7 @@ from ..errors import MissingToolError
 PATH_VARIABLE = "VGAN_FFMPEG"
 MESSAGE_BYTES = 256 << 10  # of stderr kept at its start, and again at its end
 MEMORY_BYTES = 8 << 30
-OLDEST = (5, 0)
+OLDEST = (5, 1)
 PR_SET_PDEATHSIG = 1
 _INSTALL_HINT = f"Run `pip install imageio-ffmpeg`, install your system's ffmpeg package, or set {PATH_VARIABLE}."
 
@@ -52,7 +52,7 @@ def find_ffmpeg() -> Ffmpeg:
     """The ffmpeg to use: VGAN_FFMPEG, else the one on PATH, else the one that imageio-ffmpeg brings.
 
     Raises:
-        MissingToolError: there is none, it does not run, or it is older than 5.0.
+        MissingToolError: there is none, it does not run, or it is older than 5.1.
     """
     return _find(os.environ.get(PATH_VARIABLE), os.environ.get("PATH"))
 
@@ -84,7 +84,9 @@ def _identify(path: str, source: str) -> Ffmpeg:
         raise MissingToolError(f"{path} ({source}) does not answer as ffmpeg does.", hint=_INSTALL_HINT)
     found = Ffmpeg(path, match[1].decode(errors="replace"), source)
     if found.release < OLDEST:
-        raise MissingToolError(f"ffmpeg at {path} is version {found.version}; 5.0 is the oldest.", hint=_INSTALL_HINT)
+        raise MissingToolError(
+            f"ffmpeg at {path} is version {found.version}, too old: 5.1 is the oldest.", hint=_INSTALL_HINT
+        )
     return found
 
 
@@ -99,14 +101,16 @@ class Finished:
 
     returncode: int
     timed_out: bool
-    stderr: str  # its start and its end, undecodable bytes replaced
+    stderr: str  # its start and its end, undecodable bytes as surrogates
 
     @property
-    def last_error(self) -> str:
-        """The last line that says what was wrong, for a person; at most 300 characters."""
+    def first_error(self) -> str:
+        """The first line that says what was wrong, for a person; at most 300 characters."""
         lines = [line for line in self.stderr.splitlines() if "[error]" in line or "[fatal]" in line]
-        text = (lines or self.stderr.splitlines() or ["no message"])[-1]
-        printable = "".join(c if c.isprintable() else " " for c in re.sub(r"\[[^\]]* @ 0x[0-9a-f]+\] ", "", text))
+        text = (lines or self.stderr.splitlines() or ["no message"])[0]
+        printable = "".join(
+            c if c.isprintable() else " " for c in re.sub(r"\[(?:[^\]]* @ 0x[0-9a-f]+|[a-z]+)\] ", "", text)
+        )
         return printable.strip()[:300]
 
 
@@ -209,7 +213,7 @@ class _Messages(threading.Thread):
                 del self.tail[:-MESSAGE_BYTES]
 
     def text(self) -> str:
-        return (self.head + self.tail).decode(errors="replace")
+        return (self.head + self.tail).decode(errors="surrogateescape")
 
 
 def run(arguments: Sequence[str], *, timeout: float, feed: Iterable[bytes] | None = None) -> tuple[bytes, Finished]:
