@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -10,10 +12,11 @@ from vgan.config import IngestConfig, Name
 from vgan.records import IngestReport
 from vgan.workspace import Workspace
 
-BATCHES_AT_ONCE = 2  # each batch decodes with all cores already; the second fills its gaps
+# Each batch decodes with all cores already; a second one at a time fills its gaps.
+RUNNER: Any = ThreadPoolTaskRunner(max_workers=2)
 
 
-@flow(name="ingest", task_runner=ThreadPoolTaskRunner(max_workers=BATCHES_AT_ONCE), result_serializer="json")
+@flow(name="ingest", task_runner=RUNNER, result_serializer="json")
 def ingest(
     videos: str, name: Name, config: IngestConfig = IngestConfig(), workspace: str | None = None
 ) -> IngestReport:

@@ -42,6 +42,7 @@ def generate(workspace: Workspace, model: str, out: Path, config: SampleConfig) 
     """Write `config.num` clips and a contact sheet to `out`; returns the paths of the clips."""
     with generator_folder(workspace, model) as (folder, name):
         sampler = Sampler(folder)
-        return write_samples(
+        written = write_samples(
             sampler, out, num=config.num, seed=config.seed, label=config.label, fps=config.fps, model_name=name
         )
+    return [path for path in written if path.suffix == ".mp4"]

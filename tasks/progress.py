@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import cast
+from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
@@ -25,7 +27,8 @@ def listen(sink_of: Callable[[str], Progress]) -> None:
 @contextmanager
 def stage_progress(stage: str) -> Iterator[Progress]:
     """A sink that updates the stage's progress artifact, at most every two seconds, and the terminal."""
-    artifact = create_progress_artifact(0.0, key=f"{stage}-progress", description=f"{stage}: starting")
+    created = create_progress_artifact(0.0, key=f"{stage}-progress", description=f"{stage}: starting")
+    artifact = cast(UUID, created)  # outside a coroutine it is never one
     shown = terminal(stage) if terminal else None
     last = 0.0
 

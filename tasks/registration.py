@@ -118,7 +118,7 @@ def champion_evaluation(candidate: Candidate, champion: MlflowVersion) -> Evalua
                 return known
     log.info("evaluating champion %s version %s on the present held-out clips", champion.name, champion.version)
     with tracking.downloaded(workspace, champion) as (package, _):
-        made = evaluate_generator(package, workspace, candidate.dataset, run, candidate.evaluation.config)
+        made = evaluate_generator(package, workspace, candidate.dataset.name, run, candidate.evaluation.config)
     write_atomic(cache, made.to_json())
     return made
 

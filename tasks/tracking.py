@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities.model_registry import ModelVersion as MlflowVersion
@@ -278,7 +279,7 @@ def downloaded(workspace: Workspace, version: MlflowVersion) -> Iterator[tuple[P
         uri = f"models:/{version.name}/{version.version}"
         client(workspace)
         with registry_errors(f"downloading {uri}", workspace):
-            local = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=scratch)
+            local = download_artifacts(artifact_uri=uri, dst_path=scratch)
         package = Path(local) / "artifacts" / "generator"
         yield package, verify_package(package, version.tags.get(PACKAGE_TAG))
 

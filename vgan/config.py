@@ -51,30 +51,38 @@ Name = Annotated[
 class IngestConfig(Spec):
     """How videos become clips. Two ingests with equal fields make the same bytes."""
 
-    frames: int = Field(16, ge=2, le=256, description="Frames in one clip.")
-    height: int = Field(64, ge=16, le=1024, multiple_of=8, description="Height of a clip in pixels.")
-    width: int = Field(64, ge=16, le=1024, multiple_of=8, description="Width of a clip in pixels.")
-    fps: float = Field(8.0, gt=0, le=120, description="Frames per second of a clip, chosen by presentation time.")
-    stride: float = Field(1.0, gt=0, le=3600, description="Seconds between the starts of two clips of one video.")
+    frames: int = Field(default=16, ge=2, le=256, description="Frames in one clip.")
+    height: int = Field(default=64, ge=16, le=1024, multiple_of=8, description="Height of a clip in pixels.")
+    width: int = Field(default=64, ge=16, le=1024, multiple_of=8, description="Width of a clip in pixels.")
+    fps: float = Field(
+        default=8.0, gt=0, le=120, description="Frames per second of a clip, chosen by presentation time."
+    )
+    stride: float = Field(
+        default=1.0, gt=0, le=3600, description="Seconds between the starts of two clips of one video."
+    )
     labels: Literal["none", "folder"] = Field(
-        "none", description="'folder' takes each video's parent folder as its class; 'none' trains without classes."
+        default="none",
+        description="'folder' takes each video's parent folder as its class; 'none' trains without classes.",
     )
     group_by: Annotated[str | None, AfterValidator(_check_regex)] = Field(
-        None,
+        default=None,
         description="Regular expression searched in each path; videos with equal matches "
         "(for example 'person\\d+') stay on the same side of the train/held-out split.",
     )
     heldout: float = Field(
-        0.2, gt=0, le=0.5, description="Share of the content groups that is held out for evaluation (0 to 0.5)."
+        default=0.2, gt=0, le=0.5, description="Share of the content groups that is held out for evaluation (0 to 0.5)."
     )
     scene_threshold: float = Field(
-        10.0, gt=0, le=100, description="Cut score (0 to 100, as ffmpeg's scdet) above which a clip is never continued."
+        default=10.0,
+        gt=0,
+        le=100,
+        description="Cut score (0 to 100, as ffmpeg's scdet) above which a clip is never continued.",
     )
     max_rejected: float = Field(
-        0.5, ge=0, le=1, description="Share of new videos that may be rejected before the run stops and asks."
+        default=0.5, ge=0, le=1, description="Share of new videos that may be rejected before the run stops and asks."
     )
     videos_per_batch: int = Field(
-        64, ge=1, le=10_000, description="Videos in one batch: the unit of work, of retry and of commit."
+        default=64, ge=1, le=10_000, description="Videos in one batch: the unit of work, of retry and of commit."
     )
 
 
@@ -100,19 +108,24 @@ class TrainConfig(Spec):
     """What to train and for how long; everything else follows from the preset and the data."""
 
     preset: Literal["tiny", "small", "base"] = Field(
-        "tiny", description="Size of the networks: 'tiny' for a CPU, 'small' and 'base' for a GPU."
+        default="tiny", description="Size of the networks: 'tiny' for a CPU, 'small' and 'base' for a GPU."
     )
     budget: Annotated[str, AfterValidator(_check_budget)] = Field(
-        "180s", description="How long to train: '90s', '15m', '2h', or '200kclips' (thousands of clips)."
+        default="180s", description="How long to train: '90s', '15m', '2h', or '200kclips' (thousands of clips)."
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        "auto", description="Where to train; 'auto' takes a GPU when there is one."
+        default="auto", description="Where to train; 'auto' takes a GPU when there is one."
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of every random choice of the run.")
-    batch: int | None = Field(None, ge=2, le=4096, description="Clips in one step; empty takes the preset's.")
-    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads for the networks; empty takes all cores.")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of every random choice of the run.")
+    batch: int | None = Field(default=None, ge=2, le=4096, description="Clips in one step; empty takes the preset's.")
+    threads: int | None = Field(
+        default=None, ge=1, le=1024, description="CPU threads for the networks; empty takes all cores."
+    )
     checkpoints: int = Field(
-        10, ge=1, le=1000, description="Checkpoints over the whole budget, evenly spaced; a killed run resumes at one."
+        default=10,
+        ge=1,
+        le=1000,
+        description="Checkpoints over the whole budget, evenly spaced; a killed run resumes at one.",
     )
 
 
@@ -120,30 +133,37 @@ class EvaluateConfig(Spec):
     """How generated clips are compared with the held-out ones."""
 
     clips: int = Field(
-        512, ge=16, le=50_000, description="Generated clips, and at most so many held-out ones, to compare."
+        default=512, ge=16, le=50_000, description="Generated clips, and at most so many held-out ones, to compare."
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the samples and of every random choice of clips.")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of the samples and of every random choice of clips.")
     bootstrap: int = Field(
-        100, ge=20, le=10_000, description="Random half-samples behind each figure, its floor and its 95 % interval."
+        default=100,
+        ge=20,
+        le=10_000,
+        description="Random half-samples behind each figure, its floor and its 95 % interval.",
     )
 
 
 class RegisterConfig(Spec):
     """Where a model is registered and what it must beat."""
 
-    model_name: Name | None = Field(None, description="Registered model; empty takes the dataset's name.")
+    model_name: Name | None = Field(default=None, description="Registered model; empty takes the dataset's name.")
     alias: str = Field(
-        "champion", pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="Alias that the best version carries."
+        default="champion", pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="Alias that the best version carries."
     )
 
 
 class SampleConfig(Spec):
     """What to generate."""
 
-    num: int = Field(16, ge=1, le=100_000, description="Clips to generate.")
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of the first clip; the same seed gives the same clips.")
-    label: str | None = Field(None, description="Class to generate, by name; empty takes the classes in turn.")
-    fps: float | None = Field(None, gt=0, le=120, description="Frames per second of the files; empty takes the data's.")
+    num: int = Field(default=16, ge=1, le=100_000, description="Clips to generate.")
+    seed: int = Field(
+        default=0, ge=0, lt=2**31, description="Seed of the first clip; the same seed gives the same clips."
+    )
+    label: str | None = Field(default=None, description="Class to generate, by name; empty takes the classes in turn.")
+    fps: float | None = Field(
+        default=None, gt=0, le=120, description="Frames per second of the files; empty takes the data's."
+    )
 
 
 def build(kind: type[SpecT], values: dict[str, Any]) -> SpecT:

@@ -20,11 +20,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
+from mlflow.models import set_model  # pyright: ignore[reportUnknownVariableType]
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.pyfunc.model import PythonModel
 
 MAX_VIDEOS = 256
 OUTPUTS = ("array", "mp4")
@@ -67,7 +68,7 @@ def import_verified(folder: Path) -> ModuleType:
     return package
 
 
-class VideoGenerator(mlflow.pyfunc.PythonModel):
+class VideoGenerator(PythonModel):
     """Generates clips; same model, seed and label give the same pixels on one machine."""
 
     def load_context(self, context: Any) -> None:
@@ -84,7 +85,9 @@ class VideoGenerator(mlflow.pyfunc.PythonModel):
         clips_NTHWC: np.ndarray = np.asarray(self.sampler.sample(num, seed, label))
         if options["output"] == "array":
             return clips_NTHWC
-        return pd.DataFrame([self._mp4_row(clip, seed + i, label, i) for i, clip in enumerate(clips_NTHWC)])
+        indices: list[int | None] = self.sampler.label_indices(num, label)
+        names = ["" if index is None else self.sampler.record.labels[index] for index in indices]
+        return pd.DataFrame([self._mp4_row(clips_NTHWC[i], seed + i, names[i]) for i in range(num)])
 
     def _check(self, model_input: pd.DataFrame, options: dict[str, Any]) -> int:
         labels = self.sampler.record.labels
@@ -98,19 +101,17 @@ class VideoGenerator(mlflow.pyfunc.PythonModel):
             raise _refused(f"seed {options['seed']} is negative")
         return int(model_input["num_videos"].iloc[0])
 
-    def _mp4_row(self, frames_THWC: np.ndarray, seed: int, label: str | None, place: int) -> dict[str, Any]:
+    def _mp4_row(self, frames_THWC: np.ndarray, seed: int, label: str) -> dict[str, Any]:
         encode = importlib.import_module(f"{self.code.__name__}.media.encode")
         provenance = importlib.import_module(f"{self.code.__name__}.media.provenance")
         record = self.sampler.record
-        labels = record.labels
         metadata = provenance.synthetic_metadata(record.dataset, record.run, seed)
-        video = encode.mp4_bytes(frames_THWC, record.fps, metadata)
-        shown = label or (labels[place % len(labels)] if labels else "")
-        return {"seed": seed, "label": shown, "mp4_base64": base64.b64encode(video).decode()}
+        video: bytes = encode.mp4_bytes(frames_THWC, record.fps, metadata)
+        return {"seed": seed, "label": label, "mp4_base64": base64.b64encode(video).decode()}
 
 
 def _refused(why: str) -> MlflowException:
     return MlflowException(f"{why}.", error_code=INVALID_PARAMETER_VALUE)
 
 
-mlflow.models.set_model(VideoGenerator())
+set_model(VideoGenerator())

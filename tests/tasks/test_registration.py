@@ -1,0 +1,162 @@
+"""Promises of the registry, on a real MLflow store: one version a model, one alias, nothing half-registered."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from tasks import registration, tracking
+from vgan.config import RegisterConfig
+from vgan.errors import ConfigError, CorruptDataError, GateFailedError, RegistryError
+from vgan.records import Dataset
+from vgan.workspace import Workspace
+
+CONFIG = RegisterConfig()
+
+
+def champion(workspace: Workspace) -> str | None:
+    found = tracking.champion_version(tracking.client(workspace), "toys", "champion")
+    return str(found.version) if found else None
+
+
+def versions(workspace: Workspace) -> int:
+    return len(tracking.client(workspace).search_model_versions("name='toys'"))
+
+
+def test_the_first_version_becomes_champion_and_a_repeated_call_changes_nothing(workspace, make_run) -> None:
+    run = make_run("toys-1")
+    first = registration.register(workspace, run, CONFIG)
+    assert (first.version, first.champion, first.unchanged) == ("1", True, False)
+    second = registration.register(workspace, run, CONFIG)
+    assert second.model_copy(update={"unchanged": False}) == first
+    assert second.unchanged
+    assert versions(workspace) == 1
+
+
+def test_the_alias_moves_to_a_better_version_only(workspace, make_run) -> None:
+    registration.register(workspace, make_run("toys-1", figure=1.0, seed=1), CONFIG)
+    worse = registration.register(workspace, make_run("toys-2", figure=1.5, seed=2), CONFIG)
+    assert (worse.version, worse.champion, champion(workspace)) == ("2", False, "1")
+    assert "does not beat" in worse.verdict
+    equal = registration.register(workspace, make_run("toys-3", figure=1.0, seed=3), CONFIG)
+    assert not equal.champion
+    better = registration.register(workspace, make_run("toys-4", figure=0.5, seed=4), CONFIG)
+    assert (better.champion, champion(workspace)) == (True, "4")
+
+
+@pytest.mark.parametrize("fault", [{"finite": False}, {"diversity": 0.0}])
+def test_a_model_that_collapsed_is_not_registered(workspace, make_run, fault) -> None:
+    with pytest.raises(GateFailedError) as caught:
+        registration.register(workspace, make_run("toys-1", **fault), CONFIG)
+    assert caught.value.exit_code == 77
+    assert versions(workspace) == 0
+
+
+@pytest.mark.parametrize("cut", ["create_version", "set_registered_model_alias", "set_model_version_tag"])
+def test_a_registration_that_was_cut_is_finished_by_the_next_call(workspace, make_run, monkeypatch, cut) -> None:
+    run = make_run("toys-1")
+    owner = tracking if cut == "create_version" else MlflowClient
+    with monkeypatch.context() as broken:
+        broken.setattr(owner, cut, _connection_lost)
+        with pytest.raises(RegistryError) as caught:
+            registration.register(workspace, run, CONFIG)
+    assert caught.value.retryable
+    done = registration.register(workspace, run, CONFIG)
+    assert (done.version, done.champion, versions(workspace)) == ("1", True, 1)
+    models = list((workspace.root / "mlartifacts").rglob("weights.safetensors"))
+    assert len(models) == 1, "the package was uploaded twice"
+
+
+def _connection_lost(*_: object, **__: object) -> None:
+    raise ConnectionError("the server went away")
+
+
+def test_a_run_that_is_not_there_or_not_evaluated_is_named(workspace: Workspace, make_run) -> None:
+    with pytest.raises(ConfigError, match="nobody"):
+        registration.register(workspace, "nobody", CONFIG)
+    workspace.run(make_run("toys-1")).evaluation.unlink()
+    with pytest.raises(ConfigError, match=r"evaluation\.json") as caught:
+        registration.register(workspace, "toys-1", CONFIG)
+    assert "vgan evaluate" in caught.value.hint
+    assert "toys-1" in caught.value.hint
+
+
+def test_the_version_links_to_a_run_with_its_parameters_lineage_and_curves(workspace, make_run, dataset) -> None:
+    version = registration.register(workspace, make_run("toys-1"), CONFIG)
+    api = tracking.client(workspace)
+    run = api.get_run(version.mlflow_run_id)
+    assert run.data.params["seed"] == "0"
+    assert run.data.params["data.frames"] == "4"
+    assert run.data.tags["vgan.dataset_digest"] == dataset.digest()
+    assert run.data.tags["vgan.git_commit"] == "0" * 40
+    assert run.inputs.dataset_inputs[0].dataset.digest == dataset.digest()[:32]
+    assert [m.step for m in api.get_metric_history(version.mlflow_run_id, "loss_d")] == [1, 2, 3]
+    assert run.data.metrics["eval/frechet_random"] == 1.0
+
+
+def test_metrics_that_mlflow_missed_are_replayed_once(workspace: Workspace, make_run, dataset: Dataset) -> None:
+    run = make_run("toys-1")
+    path = workspace.run(run).metrics
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.index(b"\n") + 1] + b'{"step": 2, "cl')  # the trainer is in mid line
+    run_id = tracking.sync_run(workspace, run, dataset, {"seed": 0})
+    path.write_bytes(whole)
+    for _ in range(2):
+        assert tracking.sync_run(workspace, run, dataset, {"seed": 0}) == run_id
+    history = tracking.client(workspace).get_metric_history(run_id, "loss_d")
+    assert [(m.step, m.value) for m in history] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+
+
+def test_a_tracking_server_that_is_away_stops_nothing_but_registration(
+    workspace, make_run, dataset, monkeypatch
+) -> None:
+    run = make_run("toys-1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:canary@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert tracking.best_effort("x", lambda: tracking.sync_run(workspace, run, dataset, {})) is None
+    with pytest.raises(RegistryError) as caught:
+        registration.register(workspace, run, CONFIG)
+    assert "canary" not in str(caught.value)
+
+
+def test_a_downloaded_model_that_was_altered_is_refused(workspace: Workspace, make_run) -> None:
+    registration.register(workspace, make_run("toys-1"), CONFIG)
+    version = tracking.resolve(workspace, "models:/toys@champion")
+    with tracking.downloaded(workspace, version) as (package, record):
+        assert record.run == "toys-1"
+        assert (package / "MODEL_CARD.md").read_text().startswith("#")
+    (code,) = (workspace.root / "mlartifacts").rglob("code/vgan/sampling.py")
+    code.write_text(code.read_text() + "\n")
+    with pytest.raises(CorruptDataError, match="altered"), tracking.downloaded(workspace, version):
+        pass
+
+
+def test_a_champion_whose_run_folder_is_gone_is_evaluated_from_the_registry(workspace, make_run, monkeypatch) -> None:
+    registration.register(workspace, make_run("toys-1", figure=1.0, seed=1), CONFIG)
+    known = workspace.run("toys-1").evaluation.read_bytes()
+    workspace.run("toys-1").evaluation.unlink()
+    asked: list[Path] = []
+
+    def evaluate(folder: Path, *_: object) -> object:
+        asked.append(folder)
+        from vgan.records import Evaluation
+
+        return Evaluation.from_json(known, "known")
+
+    monkeypatch.setattr(registration, "evaluate_generator", evaluate)
+    make_run("toys-2", figure=1.5, seed=2)
+    for _ in range(2):
+        assert not registration.register(workspace, "toys-2", CONFIG).champion
+    assert len(asked) == 1
+    assert json.loads(workspace.run("toys-2").champion_evaluation.read_text())["run"] == "toys-1"
+
+
+def test_an_unknown_model_is_answered_with_the_known_ones(workspace: Workspace, make_run) -> None:
+    registration.register(workspace, make_run("toys-1"), CONFIG)
+    for uri in ("models:/games@champion", "models:/toys@best", "models:/toys/9"):
+        with pytest.raises(ConfigError) as caught:
+            tracking.resolve(workspace, uri)
+        assert "toys" in caught.value.hint
