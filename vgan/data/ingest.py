@@ -59,8 +59,8 @@ def ingest(
         before = 0
         for batch_plan in plan.batches:
 
-            def inner(done: float, _: float, note: str, before: int = before) -> None:
-                progress(before + done, total, note)
+            def inner(done: float, total: float, note: str, before: int = before, all_of: int = total) -> None:
+                progress(before + done, all_of, note)
 
             batches.append(ingest_batch(workspace, name, config, batch_plan, workers=workers, progress=inner))
             before += len(batch_plan.sources)
