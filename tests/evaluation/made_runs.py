@@ -1,0 +1,93 @@
+"""Rendered shapes, in memory and in real shards, and finished runs of generators that were never trained."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from safetensors.torch import save
+
+from vgan.config import IngestConfig, TrainConfig
+from vgan.data.manifest import new_version, write_version
+from vgan.data.shapes import DIRECTIONS, render_video
+from vgan.data.shards import Sample, write_shards
+from vgan.models.interface import Generator, build_generator
+from vgan.models.network import R3Generator
+from vgan.records import Batch, Dataset, GeneratorRecord, Split, TrainedRun, Video
+from vgan.storage import write_atomic
+from vgan.workspace import Workspace
+
+FRAMES, SIZE, FPS = 8, 32, 8.0
+
+
+def render(num: int, seed: int = 0, frames: int = FRAMES, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
+    """Clips uint8 [N, T, H, W, 3] and labels [N] of the shapes law."""
+    videos = [render_video(seed, i, size=size, frames=frames) for i in range(num)]
+    labels = np.array([DIRECTIONS.index(shape.direction) for _, shape in videos], np.int64)
+    return np.stack([frames_THWC for frames_THWC, _ in videos]), labels
+
+
+def write_dataset(
+    workspace: Workspace,
+    name: str,
+    clips_NTHWC: np.ndarray,
+    label_names: list[str | None],
+    train: int = 4,
+) -> Dataset:
+    """Put clips into shards, the first `train` for training and the others held out, each as its own video."""
+    folder = workspace.dataset(name)
+    n, frames, height, width, _ = clips_NTHWC.shape
+    videos: list[Video] = []
+    samples: dict[Split, list[Sample]] = {"train": [], "heldout": []}
+    for i in range(n):
+        digest = hashlib.sha256(f"{name}{i}".encode()).hexdigest()
+        split: Split = "train" if i < train else "heldout"
+        clip_CTHW = np.ascontiguousarray(clips_NTHWC[i].transpose(3, 0, 1, 2))
+        samples[split].append(Sample(f"{digest[:16]}-00000", clip_CTHW, {"label": label_names[i]}))
+        videos.append(
+            Video(
+                digest_sha256=digest, paths=(f"{i}.mp4",), copies=(), size_bytes=1, content=digest, group=digest, split=split,
+                label=label_names[i], codec="h264", width=width, height=height, fps=FPS, seconds=1.0,
+                frames_decoded=frames, decode_errors=0, clips=1, windows_cut=0,
+            )
+        )  # fmt: skip
+    shards = [shard for split in samples for shard in write_shards(folder.shards, split, samples[split])]
+    config = IngestConfig(
+        frames=frames, height=height, width=width, fps=FPS, labels="folder" if label_names[0] else "none"
+    )
+    batch = Batch(key="k" * 16, videos=tuple(videos), rejections=(), shards=tuple(shards))
+    dataset = new_version(name, config, [batch])
+    write_version(folder, dataset)
+    return dataset
+
+
+def write_run(
+    workspace: Workspace, dataset: Dataset, run: str, change: Callable[[Generator], None] = lambda network: None
+) -> TrainedRun:
+    """A finished run with an untrained generator, its weights changed by `change`."""
+    folder, config = workspace.run(run), dataset.config
+    record = GeneratorRecord(
+        family="r3", network=R3Generator(widths=(16, 16, 16), head=2).model_dump(mode="json"), labels=dataset.labels,
+        frames=config.frames, height=config.height, width=config.width, fps=config.fps, weights_sha256="",
+        run=run, dataset=dataset.name, dataset_digest=dataset.digest(), vgan_version="0",
+    )  # fmt: skip
+    torch.manual_seed(hash_of(run))
+    network = build_generator(record)
+    with torch.no_grad():
+        change(network)
+    weights = save({key: value.contiguous() for key, value in network.state_dict().items()})
+    record = record.model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
+    write_atomic(folder.generator / "weights.safetensors", weights)
+    write_atomic(folder.generator / "generator.json", record.to_json())
+    trained = TrainedRun(
+        run=run, dataset=dataset.name, dataset_digest=dataset.digest(), config=TrainConfig(), device="cpu",
+        steps=10, clips=160, seconds=1.0, generator=record, git_commit=None,
+    )  # fmt: skip
+    write_atomic(folder.record, trained.to_json())
+    return trained
+
+
+def hash_of(text: str) -> int:
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
