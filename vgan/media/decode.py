@@ -112,7 +112,7 @@ class Decoder:
     def arguments(self, times_fd: int) -> list[str]:
         """ffmpeg's arguments; it writes frames' times to this descriptor and pixels to stdout."""
         ffmpeg: Any = importlib.import_module("ffmpeg")  # builds the arguments, starts nothing
-        video = ffmpeg.input(file_url(self.path), **GUARDS)["V:0"]  # V: attached pictures are no video
+        video = ffmpeg.input("video", **GUARDS)["V:0"]  # V: attached pictures are no video
         cell, last = (f"floor(({t}-start_t)*{self.fps!r}+{EARLY})" for t in ("t", "prev_selected_t"))
         wide = f"gte(dar,{self.width}/{self.height})"
         frames = (
@@ -132,6 +132,8 @@ class Decoder:
         most = math.ceil(LONGEST_SECONDS * self.fps) + 1
         output = {"format": "rawvideo", "fps_mode": "passthrough", "frames:v": most, "threads": 1}
         arguments: list[str] = ffmpeg.output(frames, "pipe:1", **output).get_args()
+        # Put in afterwards: ffmpeg-python hashes names as UTF-8, which not every name is.
+        arguments[arguments.index("-i") + 1] = file_url(self.path)
         return ["-loglevel", "level+verbose", "-filter_complex_threads", "1", *arguments]
 
     def _frames(self, child: Child, times: IO[bytes]) -> Iterator[Frame]:

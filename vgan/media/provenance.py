@@ -14,8 +14,8 @@ from ..errors import BadInputError
 from .ffmpeg import file_url, run
 
 SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-PREFIX = "vgan_"
 READ_SECONDS = 60.0
+_KEYS = {key.lower(): key for key in ("digitalSourceType", "vgan_model", "vgan_run", "vgan_seed", "comment")}
 
 
 def synthetic_metadata(model: str, version_or_run: str, seed: int) -> dict[str, str]:
@@ -48,8 +48,10 @@ def read_marking(path: Path) -> dict[str, str]:
     if finished.returncode:
         raise BadInputError(f"{path} cannot be read as a video: {finished.first_error}.")
     tags = _parse(output.decode(errors="replace"))
-    found = {key: value for key, value in tags.items() if key == "digitalSourceType" or key.startswith(PREFIX)}
-    return found or _from_comment(tags.get("comment", ""))
+    # Matroska writes keys in capitals.
+    found = {_KEYS[key.lower()]: value for key, value in tags.items() if key.lower() in _KEYS}
+    comment = found.pop("comment", "")
+    return found or _from_comment(comment)
 
 
 def _parse(text: str) -> dict[str, str]:
