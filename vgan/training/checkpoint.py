@@ -152,15 +152,16 @@ def _tensors(state: TrainState) -> Iterator[tuple[str, Tensor]]:
 def _restore(state: TrainState, tensors: dict[str, Tensor]) -> None:
     """Copy `tensors` into the state; raises CorruptDataError, having changed nothing, when names or shapes differ."""
     wanted: dict[str, Tensor] = {}
+    moments: dict[torch.optim.Adam, dict[nn.Parameter, dict[str, Tensor]]] = {}
     for part, model, adam in _parts(state):
         wanted |= {f"{part}.{name}": value for name, value in model.state_dict().items()}
         if adam is None or not any(name.startswith(f"{part}.") and ":adam." in name for name in tensors):
             continue
         for name, parameter in model.named_parameters():
             # The layout of the parameter, so that the resumed arithmetic is that of an undisturbed run.
-            moments = {key: torch.zeros_like(parameter) for key in ("exp_avg", "exp_avg_sq")}
-            adam.state[parameter] = {"step": torch.zeros(()), **moments}
-            wanted |= {f"{part}.{name}:adam.{key}": value for key, value in adam.state[parameter].items()}
+            fresh = {"step": torch.zeros(())} | {key: torch.zeros_like(parameter) for key in ("exp_avg", "exp_avg_sq")}
+            moments.setdefault(adam, {})[parameter] = fresh
+            wanted |= {f"{part}.{name}:adam.{key}": value for key, value in fresh.items()}
     differing = sorted(
         name
         for name in wanted.keys() | tensors.keys()
@@ -173,3 +174,5 @@ def _restore(state: TrainState, tensors: dict[str, Tensor]) -> None:
     with torch.no_grad():
         for name, target in wanted.items():
             target.copy_(tensors[name])
+    for adam, parameters in moments.items():
+        adam.state.update(parameters)

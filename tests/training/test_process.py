@@ -1,0 +1,270 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from test_checkpoint import replace, tensors_of
+
+from vgan.config import TrainConfig
+from vgan.data.manifest import load_dataset
+from vgan.errors import ConfigError, CorruptDataError, DivergedError, ResumableError
+from vgan.storage import sha256_file
+from vgan.training.plan import prepare
+from vgan.training.process import train
+from vgan.workspace import RunFolder, Workspace
+
+CONFIG = TrainConfig(budget="0.24kclips", batch=4, threads=1, device="cpu", checkpoints=12)  # 60 steps, saved every 5
+STEPS = 60
+
+
+def start_child(workspace: Workspace, config: TrainConfig) -> tuple[RunFolder, subprocess.Popen[bytes]]:
+    key = prepare(workspace, load_dataset(workspace, "shapes"), config)
+    command = [sys.executable, "-m", "vgan.training", "--workspace", str(workspace.root), "--run", key]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return workspace.run(key), child
+
+
+def wait_for_step(folder: RunFolder, child: subprocess.Popen[bytes], step: int) -> None:
+    """Return as soon as metrics.jsonl has reached `step`."""
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline and child.poll() is None:
+        lines = folder.metrics.read_bytes().split(b"\n")[:-1] if folder.metrics.exists() else []
+        if lines and json.loads(lines[-1])["step"] >= step:
+            return
+        time.sleep(0.002)
+    raise AssertionError(f"step {step} was not reached: {child.communicate()[1].decode()}")
+
+
+def results(folder: RunFolder) -> dict[str, str]:
+    """Hashes of what a run leaves: the last checkpoint (weights, EMA, optimizers), the generator, the metrics."""
+    files = [tensors_of(folder, STEPS), folder.generator / "weights.safetensors", folder.metrics]
+    return {file.name: sha256_file(file) for file in files}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, RunFolder]:
+    from conftest import write_dataset
+
+    workspace = Workspace.open(tmp_path_factory.mktemp("undisturbed"))
+    write_dataset(workspace)
+    record, unchanged = train(workspace, "shapes", CONFIG)
+    assert not unchanged
+    return workspace, workspace.run(record.run)
+
+
+def test_a_run_killed_three_times_ends_bit_for_bit_like_an_undisturbed_one(workspace, undisturbed):
+    for step in (3, 22, 47):
+        folder, child = start_child(workspace, CONFIG)
+        wait_for_step(folder, child, step)
+        child.kill()
+        child.communicate()
+        assert child.returncode == -signal.SIGKILL
+        assert not folder.record.exists()
+    record, unchanged = train(workspace, "shapes", CONFIG)
+    assert not unchanged
+    assert record.clips == 240
+    assert results(workspace.run(record.run)) == results(undisturbed[1])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_saves_a_checkpoint_and_exits_with_75(workspace, number):
+    folder, child = start_child(workspace, CONFIG)
+    wait_for_step(folder, child, 7)
+    child.send_signal(number)
+    errors = child.communicate()[1].decode()
+    assert child.returncode == 75, errors
+    assert "error: stopped at step" in errors
+    saved = int(max(folder.checkpoints.glob("*.json")).stem)
+    assert saved == json.loads(folder.metrics.read_text().splitlines()[-1])["step"]
+    assert not folder.record.exists()
+
+
+def test_a_run_stopped_by_a_signal_resumes_to_the_same_weights(workspace, undisturbed):
+    folder, child = start_child(workspace, CONFIG)
+    wait_for_step(folder, child, 13)
+    child.terminate()
+    child.communicate()
+    train(workspace, "shapes", CONFIG)
+    assert results(folder) == results(undisturbed[1])
+
+
+def test_a_finished_run_is_returned_unchanged_without_a_child(undisturbed, monkeypatch):
+    workspace, folder = undisturbed
+    monkeypatch.setattr(subprocess, "Popen", None)
+    record, unchanged = train(workspace, "shapes", CONFIG.model_copy(update={"threads": 2, "checkpoints": 3}))
+    assert unchanged
+    assert record.run == folder.path.name
+
+
+def test_damaged_final_weights_are_made_again_from_the_last_checkpoint(undisturbed):
+    workspace, folder = undisturbed
+    before = results(folder)
+    weights = folder.generator / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    record, unchanged = train(workspace, "shapes", CONFIG)
+    assert not unchanged
+    assert results(folder) == before
+    assert record.generator.weights_sha256 == before["weights.safetensors"]
+
+
+def test_progress_and_metrics_are_delivered_once_and_in_order(workspace):
+    lines: list[dict[str, float]] = []
+    reports: list[tuple[float, float]] = []
+    config = CONFIG.model_copy(update={"budget": "0.04kclips"})
+    record, _ = train(
+        workspace,
+        "shapes",
+        config,
+        progress=lambda done, total, note: reports.append((done, total)),
+        on_metrics=lines.append,
+    )
+    assert [line["step"] for line in lines] == list(range(1, 11))
+    assert all({"loss_g", "loss_d", "r1", "r2", "gap", "grad_g", "grad_d", "lr", "clips"} <= set(line) for line in lines)
+    assert reports[-1] == (40, 40)
+    folder = workspace.run(record.run)
+    assert (folder.samples / "final.png").read_bytes().startswith(b"\x89PNG")
+    assert list(folder.samples.glob("*.mp4"))
+
+
+def test_weights_that_are_not_finite_end_with_diverged_and_the_checkpoint_stays(workspace):
+    import torch
+    from safetensors.torch import load, save
+
+    folder, child = start_child(workspace, CONFIG)
+    wait_for_step(folder, child, 7)
+    child.terminate()
+    child.communicate()
+    saved = int(max(folder.checkpoints.glob("*.json")).stem)
+    tensors = load(tensors_of(folder, saved).read_bytes())
+    tensors["generator.rgb.bias"] = torch.full_like(tensors["generator.rgb.bias"], float("nan"))
+    replace(folder, saved, save(tensors))
+    with pytest.raises(DivergedError, match=rf"at step {saved + 1}"):
+        train(workspace, "shapes", CONFIG)
+    assert int(max(folder.checkpoints.glob("*.json")).stem) == saved
+    assert not folder.record.exists()
+
+
+def test_damaged_checkpoints_end_with_corrupt_data(workspace):
+    folder, child = start_child(workspace, CONFIG)
+    wait_for_step(folder, child, 7)
+    child.terminate()
+    child.communicate()
+    for path in folder.checkpoints.glob("*.safetensors"):
+        path.write_bytes(b"\x80\x04.")
+    with pytest.raises(CorruptDataError, match="is valid"):
+        train(workspace, "shapes", CONFIG)
+
+
+def kill_when_training(folder: RunFolder, number: int, pid: int | None = None) -> threading.Thread:
+    """Send a signal to this process, or to the training process, once the run has taken a few steps."""
+
+    def work() -> None:
+        deadline = time.monotonic() + 100
+        while time.monotonic() < deadline and not (folder.metrics.exists() and folder.metrics.stat().st_size):
+            time.sleep(0.005)
+        os.kill(pid or child_of_this_process(), number)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def child_of_this_process() -> int:
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return next(int(pid) for pid in children if b"vgan.training" in Path(f"/proc/{pid}/cmdline").read_bytes())
+
+
+def test_a_killed_child_is_reported_as_resumable_with_its_signal(workspace):
+    folder = workspace.run(prepare(workspace, load_dataset(workspace, "shapes"), CONFIG))
+    thread = kill_when_training(folder, signal.SIGKILL)
+    with pytest.raises(ResumableError, match="killed by signal 9") as caught:
+        train(workspace, "shapes", CONFIG)
+    thread.join()
+    assert "same command resumes" in caught.value.hint
+    assert not folder.lease.exists()
+
+
+def test_ctrl_c_reaches_the_child_once_and_the_run_is_resumable(workspace):
+    folder = workspace.run(prepare(workspace, load_dataset(workspace, "shapes"), CONFIG))
+    before = signal.getsignal(signal.SIGINT)
+    thread = kill_when_training(folder, signal.SIGINT, os.getpid())
+    with pytest.raises(ResumableError, match="interrupted by SIGINT"):
+        train(workspace, "shapes", CONFIG)
+    thread.join()
+    assert signal.getsignal(signal.SIGINT) == before
+    assert list(folder.checkpoints.glob("*.json"))
+
+
+def test_a_listener_that_fails_ends_the_child(workspace):
+    def fail(line: dict[str, float]) -> None:
+        raise RuntimeError("listener")
+
+    with pytest.raises(RuntimeError, match="listener"):
+        train(workspace, "shapes", CONFIG, on_metrics=fail)
+    with pytest.raises(StopIteration):
+        child_of_this_process()
+
+
+SUPERVISOR = """
+import sys
+from vgan.config import TrainConfig
+from vgan.training.process import train
+from vgan.workspace import Workspace
+train(Workspace.open(sys.argv[1]), "shapes", TrainConfig.model_validate_json(sys.argv[2]))
+"""
+
+
+def test_the_child_dies_with_its_supervisor(workspace):
+    config = CONFIG.model_copy(update={"budget": "100kclips"})
+    folder = workspace.run(prepare(workspace, load_dataset(workspace, "shapes"), config))
+    command = [sys.executable, "-c", SUPERVISOR, str(workspace.root), config.model_dump_json()]
+    supervisor = subprocess.Popen(command)
+    deadline = time.monotonic() + 100
+    while not folder.timing.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    children = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children").read_text().split()
+    supervisor.kill()
+    supervisor.wait()
+    assert children
+    while any(Path(f"/proc/{pid}").exists() for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+
+
+def test_a_time_budget_is_measured_once_and_a_resume_keeps_it(workspace):
+    config = CONFIG.model_copy(update={"budget": "3s"})
+    folder, child = start_child(workspace, config)
+    wait_for_step(folder, child, 2)
+    plan = folder.plan.read_bytes()
+    child.kill()
+    child.communicate()
+    record, _ = train(workspace, "shapes", config)
+    assert folder.plan.read_bytes() == plan
+    assert record.clips == json.loads(plan)["clips"] == json.loads(plan)["steps"] * 4
+
+
+def test_a_damaged_shard_is_found_before_training_starts(workspace):
+    (shard,) = workspace.dataset("shapes").shards.glob("*.tar")
+    shard.chmod(0o644)
+    content = bytearray(shard.read_bytes())
+    content[5000] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(CorruptDataError, match=shard.name):
+        train(workspace, "shapes", CONFIG)
+    assert not list(workspace.root.glob("runs/*/metrics.jsonl"))
+
+
+@pytest.mark.skipif("__import__('torch').cuda.is_available()")
+def test_a_device_that_is_not_there_is_a_configuration_error(workspace):
+    with pytest.raises(ConfigError, match="cuda"):
+        train(workspace, "shapes", CONFIG.model_copy(update={"device": "cuda"}))
+
+
+def test_the_supervising_side_never_imports_torch():
+    code = "import sys, vgan.training.process; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=100).returncode == 0

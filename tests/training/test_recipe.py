@@ -1,0 +1,36 @@
+import pytest
+
+from vgan.models.network import ClipShape
+from vgan.training.recipe import Recipe, recipe_for
+
+BUDGET = 16_000
+RECIPE = Recipe(gamma_start=2.0, gamma_end=0.2, batch=16, warmup_clips=480, decay_from=0.5)
+
+
+def test_step_sizes_rise_stay_and_fall():
+    assert RECIPE.learning_rates(0, BUDGET)[0] == pytest.approx(RECIPE.lr_generator * 16 / 480)
+    assert RECIPE.learning_rates(480, BUDGET)[0] == RECIPE.lr_generator
+    assert RECIPE.learning_rates(BUDGET // 2, BUDGET)[1] == RECIPE.lr_discriminator
+    assert RECIPE.learning_rates(BUDGET * 3 // 4, BUDGET)[1] == pytest.approx(RECIPE.lr_discriminator / 2)
+
+
+def test_a_short_budget_still_reaches_the_peak():
+    assert max(RECIPE.learning_rates(clips, 320)[0] for clips in range(0, 320, 16)) == RECIPE.lr_generator
+
+
+def test_gamma_falls_exponentially_from_start_to_end():
+    assert RECIPE.gamma(0, BUDGET) == pytest.approx(2.0)
+    assert RECIPE.gamma(BUDGET // 2, BUDGET) == pytest.approx((2.0 * 0.2) ** 0.5)
+    assert RECIPE.gamma(BUDGET, BUDGET) == pytest.approx(0.2)
+
+
+def test_the_average_forgets_half_in_its_half_life_and_sooner_at_the_beginning():
+    late = RECIPE.ema_decay(10**9)
+    assert late ** (RECIPE.ema_clips / RECIPE.batch) == pytest.approx(0.5)
+    assert RECIPE.ema_decay(16) < RECIPE.ema_decay(1600) < late
+
+
+def test_a_batch_that_is_asked_for_replaces_the_presets():
+    shape = ClipShape(frames=8, height=32, width=32)
+    assert recipe_for("tiny", shape, 5).batch == 5
+    assert recipe_for("base", shape, None).batch > recipe_for("tiny", shape, None).batch
