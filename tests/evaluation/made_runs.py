@@ -48,8 +48,8 @@ def write_dataset(
         samples[split].append(Sample(f"{digest[:16]}-00000", clip_CTHW, {"label": label_names[i]}))
         videos.append(
             Video(
-                digest_sha256=digest, paths=(f"{i}.mp4",), copies=(), size_bytes=1, content=digest, group=digest, split=split,
-                label=label_names[i], codec="h264", width=width, height=height, fps=FPS, seconds=1.0,
+                digest_sha256=digest, paths=(f"{i}.mp4",), copies=(), size_bytes=1, content=digest, group=digest,
+                split=split, label=label_names[i], codec="h264", width=width, height=height, fps=FPS, seconds=1.0,
                 frames_decoded=frames, decode_errors=0, clips=1, windows_cut=0,
             )
         )  # fmt: skip

@@ -127,13 +127,21 @@ def _films(run: TrainedRun, evaluation: Evaluation, real_NTHWC: UInt8, fake_NTHW
     return (
         "<h2>Real and generated</h2>"
         f'<div class="pair">{_film(real, "Real, held out")}{_film(fake, "Generated (synthetic)")}</div>'
+        f"{_order(run)}"
     )
+
+
+def _order(run: TrainedRun) -> str:
+    labels = run.generator.labels
+    if not labels:
+        return ""
+    return f'<p class="soft">Sorted by class, from the top: {html.escape(", ".join(labels))}.</p>'
 
 
 def _film(content: bytes, caption: str) -> str:
     data = base64.b64encode(content).decode()
     return (
-        f'<figure><video autoplay loop muted playsinline controls src="data:video/mp4;base64,{data}"></video>'
+        f'<figure><video autoplay loop muted playsinline src="data:video/mp4;base64,{data}"></video>'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
     )
 
@@ -156,7 +164,7 @@ def _metrics(evaluation: Evaluation) -> str:
     count = evaluation.metrics[0].real_clips if evaluation.metrics else 0
     note = (
         f"Each figure compares {count} clips with {count} others. “Real against real” is the best that can be "
-        "reached; the columns to its right are real clips spoilt on purpose, which must do worse."
+        "reached; the columns to its right are real clips spoilt on purpose: where they do no worse, a metric is blind."
     )
     head = "".join(f"<th>{html.escape(text)}</th>" for text in heads)
     rows = "".join(_metric_row(metric, controls) for metric in evaluation.metrics)

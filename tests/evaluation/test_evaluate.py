@@ -1,0 +1,158 @@
+import numpy as np
+import pytest
+import torch
+from made_runs import render, write_dataset, write_run
+
+from vgan.config import EvaluateConfig
+from vgan.errors import BadInputError, ConfigError, CorruptDataError
+from vgan.evaluation.evaluate import evaluate, evaluate_generator
+from vgan.evaluation.gate import decide
+from vgan.models.interface import Generator
+from vgan.records import Evaluation
+from vgan.sampling import Sampler
+
+QUICK = EvaluateConfig(clips=16, bootstrap=20)
+
+
+def constant(network: Generator) -> None:
+    """All weights of the last layer 0: every seed gives the same clip."""
+    network.rgb.weight.zero_()
+
+
+def poisoned(network: Generator) -> None:
+    network.rgb.bias.fill_(float("nan"))
+
+
+def test_an_evaluation_is_written_and_the_second_call_finds_it(workspace, shapes_dataset):
+    trained = write_run(workspace, shapes_dataset, "one")
+    done = []
+    evaluation, unchanged = evaluate(workspace, "one", QUICK, progress=lambda d, t, note: done.append((d, t, note)))
+    assert not unchanged
+    assert done[-1][0] == done[-1][1]
+    assert evaluation.weights_sha256 == trained.generator.weights_sha256
+    assert evaluation.heldout_clips == 16
+    assert evaluation.metric("frechet").controls.keys() == {"frozen", "shuffled", "noise", "blurred", "mislabelled"}
+    folder = workspace.run("one")
+    assert Evaluation.from_json(folder.evaluation.read_bytes(), "here") == evaluation
+    before = folder.evaluation.stat().st_mtime_ns
+    assert evaluate(workspace, "one", QUICK) == (evaluation, True)
+    assert folder.evaluation.stat().st_mtime_ns == before
+
+
+def test_the_same_seed_gives_the_same_record_and_another_does_not(workspace, shapes_dataset):
+    write_run(workspace, shapes_dataset, "one")
+    folder = workspace.run("one").generator
+    first, again = (evaluate_generator(folder, workspace, "shapes", "one", QUICK) for _ in range(2))
+    assert first == again
+    other = evaluate_generator(folder, workspace, "shapes", "one", QUICK.model_copy(update={"seed": 1}))
+    assert other.metric("frechet").value != first.metric("frechet").value
+
+
+def test_probes_are_reported_for_shapes_and_real_clips_pass_them(workspace, shapes_dataset):
+    write_run(workspace, shapes_dataset, "one")
+    evaluation, _ = evaluate(workspace, "one", QUICK)
+    assert evaluation.probes.keys() == evaluation.probes_real.keys()
+    assert evaluation.probes_real["direction"] == evaluation.probes_real["one_object"] == 1
+    assert evaluation.probes["one_object"] < 0.5
+
+
+def test_other_data_get_no_probes_and_need_no_labels(workspace):
+    noise = np.random.default_rng(0).integers(0, 256, (12, 4, 16, 16, 3)).astype(np.uint8)
+    dataset = write_dataset(workspace, "noise", noise, [None] * 12)
+    write_run(workspace, dataset, "one")
+    evaluation, _ = evaluate(workspace, "one", QUICK)
+    assert evaluation.probes == evaluation.probes_real == {}
+    assert "mislabelled" not in evaluation.metric("frechet").controls
+
+
+def test_a_constant_generator_is_refused(workspace, shapes_dataset):
+    write_run(workspace, shapes_dataset, "flat", constant)
+    evaluation, _ = evaluate(workspace, "flat", QUICK)
+    assert evaluation.finite
+    assert evaluation.diversity == 0
+    assert not decide(evaluation, None).register
+
+
+def test_a_generator_of_nan_is_refused(workspace, shapes_dataset):
+    write_run(workspace, shapes_dataset, "nan", poisoned)
+    with np.errstate(invalid="ignore"):
+        evaluation, _ = evaluate(workspace, "nan", QUICK)
+    assert not evaluation.finite
+    assert not decide(evaluation, None).register
+
+
+def test_the_better_of_two_generators_wins_the_gate(workspace, shapes_dataset):
+    """A generator of near-black clips is closer to objects on black than one of coloured noise."""
+
+    def darker(network: Generator) -> None:
+        network.rgb.bias.fill_(-3.0)
+
+    write_run(workspace, shapes_dataset, "one")
+    write_run(workspace, shapes_dataset, "dark", darker)
+    noisy, dark = (evaluate(workspace, run, QUICK)[0] for run in ("one", "dark"))
+    assert decide(dark, noisy).promote
+    assert not decide(noisy, dark).promote
+    assert not decide(noisy, noisy).promote
+
+
+def test_new_data_or_a_damaged_record_are_evaluated_anew(workspace, shapes_dataset):
+    write_run(workspace, shapes_dataset, "one")
+    first, _ = evaluate(workspace, "one", QUICK)
+    clips, labels = render(24, seed=9)
+    write_dataset(workspace, "shapes", clips, [("left", "up")[label] for label in labels])
+    second, unchanged = evaluate(workspace, "one", QUICK)
+    assert not unchanged
+    assert second.dataset_digest != first.dataset_digest
+    workspace.run("one").evaluation.write_text("{")
+    assert evaluate(workspace, "one", QUICK) == (second, False)
+
+
+def test_too_few_held_out_clips_are_named_with_a_remedy(workspace):
+    clips, labels = render(7)
+    dataset = write_dataset(workspace, "few", clips, [("left", "up")[label] for label in labels])
+    write_run(workspace, dataset, "one")
+    with pytest.raises(BadInputError, match="only 3 clips are held out") as caught:
+        evaluate(workspace, "one", QUICK)
+    assert "--heldout" in caught.value.hint
+    assert not workspace.run("one").evaluation.exists()
+
+
+def test_four_held_out_clips_are_enough(workspace):
+    clips, labels = render(8)
+    dataset = write_dataset(workspace, "few", clips, [("left", "up")[label] for label in labels])
+    write_run(workspace, dataset, "one")
+    evaluation, _ = evaluate(workspace, "one", QUICK)
+    assert evaluation.metric("frechet").real_clips == 2
+
+
+def test_an_unknown_run_is_named_with_the_known_ones(workspace, shapes_dataset):
+    write_run(workspace, shapes_dataset, "one")
+    with pytest.raises(ConfigError, match="no finished run 'two'") as caught:
+        evaluate(workspace, "two", QUICK)
+    assert "one" in caught.value.hint
+
+
+def test_a_generator_of_other_clips_is_refused(workspace, shapes_dataset):
+    write_run(workspace, shapes_dataset, "one")
+    clips, labels = render(12, size=16)
+    write_dataset(workspace, "shapes", clips, [("left", "up")[label] for label in labels])
+    with pytest.raises(ConfigError, match="8 x 32 x 32"):
+        evaluate(workspace, "one", QUICK)
+
+
+def test_damaged_weights_are_refused(workspace, shapes_dataset):
+    write_run(workspace, shapes_dataset, "one")
+    weights = workspace.run("one").generator / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(CorruptDataError):
+        evaluate(workspace, "one", QUICK)
+
+
+def test_watching_for_nan_leaves_the_generator_as_it_was(workspace, shapes_dataset):
+    write_run(workspace, shapes_dataset, "one")
+    sampler = Sampler(workspace.run("one").generator)
+    evaluate(workspace, "one", QUICK)
+    assert not sampler.network._forward_hooks
+    assert torch.isfinite(next(sampler.network.parameters())).all()
