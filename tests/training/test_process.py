@@ -18,8 +18,8 @@ from vgan.training.plan import prepare
 from vgan.training.process import train
 from vgan.workspace import RunFolder, Workspace
 
-CONFIG = TrainConfig(budget="0.24kclips", batch=4, threads=1, device="cpu", checkpoints=12)  # 60 steps, saved every 5
-STEPS = 60
+CONFIG = TrainConfig(budget="0.08kclips", batch=2, threads=1, device="cpu", checkpoints=8)  # 40 steps, saved every 5
+STEPS = 40
 
 
 def start_child(workspace: Workspace, config: TrainConfig) -> tuple[RunFolder, subprocess.Popen[bytes]]:
@@ -58,7 +58,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Ru
 
 
 def test_a_run_killed_three_times_ends_bit_for_bit_like_an_undisturbed_one(workspace, undisturbed):
-    for step in (3, 22, 47):
+    for step in (3, 14, 33):
         folder, child = start_child(workspace, CONFIG)
         wait_for_step(folder, child, step)
         child.kill()
@@ -67,11 +67,11 @@ def test_a_run_killed_three_times_ends_bit_for_bit_like_an_undisturbed_one(works
         assert not folder.record.exists()
     record, unchanged = train(workspace, "shapes", CONFIG)
     assert not unchanged
-    assert record.clips == 240
+    assert record.clips == 80
     assert results(workspace.run(record.run)) == results(undisturbed[1])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_a_checkpoint_and_exits_with_75(workspace, number):
     folder, child = start_child(workspace, CONFIG)
     wait_for_step(folder, child, 7)
@@ -115,7 +115,7 @@ def test_damaged_final_weights_are_made_again_from_the_last_checkpoint(undisturb
 def test_progress_and_metrics_are_delivered_once_and_in_order(workspace):
     lines: list[dict[str, float]] = []
     reports: list[tuple[float, float]] = []
-    config = CONFIG.model_copy(update={"budget": "0.04kclips"})
+    config = CONFIG.model_copy(update={"budget": "0.02kclips"})
     record, _ = train(
         workspace,
         "shapes",
@@ -124,8 +124,10 @@ def test_progress_and_metrics_are_delivered_once_and_in_order(workspace):
         on_metrics=lines.append,
     )
     assert [line["step"] for line in lines] == list(range(1, 11))
-    assert all({"loss_g", "loss_d", "r1", "r2", "gap", "grad_g", "grad_d", "lr", "clips"} <= set(line) for line in lines)
-    assert reports[-1] == (40, 40)
+    assert all(
+        {"loss_g", "loss_d", "r1", "r2", "gap", "grad_g", "grad_d", "lr", "clips"} <= set(line) for line in lines
+    )
+    assert reports[-1] == (20, 20)
     folder = workspace.run(record.run)
     assert (folder.samples / "final.png").read_bytes().startswith(b"\x89PNG")
     assert list(folder.samples.glob("*.mp4"))
@@ -237,7 +239,7 @@ def test_the_child_dies_with_its_supervisor(workspace):
 
 
 def test_a_time_budget_is_measured_once_and_a_resume_keeps_it(workspace):
-    config = CONFIG.model_copy(update={"budget": "3s"})
+    config = CONFIG.model_copy(update={"budget": "2s"})
     folder, child = start_child(workspace, config)
     wait_for_step(folder, child, 2)
     plan = folder.plan.read_bytes()
@@ -245,7 +247,7 @@ def test_a_time_budget_is_measured_once_and_a_resume_keeps_it(workspace):
     child.communicate()
     record, _ = train(workspace, "shapes", config)
     assert folder.plan.read_bytes() == plan
-    assert record.clips == json.loads(plan)["clips"] == json.loads(plan)["steps"] * 4
+    assert record.clips == json.loads(plan)["clips"] == json.loads(plan)["steps"] * 2
 
 
 def test_a_damaged_shard_is_found_before_training_starts(workspace):
@@ -267,4 +269,4 @@ def test_a_device_that_is_not_there_is_a_configuration_error(workspace):
 
 def test_the_supervising_side_never_imports_torch():
     code = "import sys, vgan.training.process; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=100).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=100).returncode == 0

@@ -175,4 +175,5 @@ def _restore(state: TrainState, tensors: dict[str, Tensor]) -> None:
         for name, target in wanted.items():
             target.copy_(tensors[name])
     for adam, parameters in moments.items():
-        adam.state.update(parameters)
+        for parameter, fresh in parameters.items():
+            adam.state[parameter] = fresh

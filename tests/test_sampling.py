@@ -1,0 +1,160 @@
+import hashlib
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+
+from vgan.errors import ConfigError, CorruptDataError
+from vgan.models.interface import build_generator
+from vgan.models.network import ClipShape, r3_network
+from vgan.records import GeneratorRecord
+from vgan.sampling import Sampler, load_generator, write_samples
+
+SHAPE = ClipShape(frames=4, height=16, width=24, labels=2)
+
+
+def write_generator(folder: Path, labels: tuple[str, ...] = ("left", "up")) -> Path:
+    torch.manual_seed(0)
+    network = r3_network("tiny", SHAPE).generator
+    record = GeneratorRecord(
+        family="r3",
+        network=network.model_dump(mode="json"),
+        labels=labels,
+        frames=SHAPE.frames,
+        height=SHAPE.height,
+        width=SHAPE.width,
+        fps=8.0,
+        weights_sha256="",
+        run="run-1",
+        dataset="shapes",
+        dataset_digest="0" * 64,
+        vgan_version="0.1.0",
+    )
+    weights = {name: value.contiguous() for name, value in build_generator(record).state_dict().items()}
+    content = save(weights)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "weights.safetensors").write_bytes(content)
+    record = record.model_copy(update={"weights_sha256": hashlib.sha256(content).hexdigest()})
+    (folder / "generator.json").write_bytes(record.to_json())
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_generator(tmp_path / "generator")
+
+
+def test_samples_are_clips_of_the_trained_size(folder):
+    clips_NTHWC = Sampler(folder).sample(3, seed=0)
+    assert clips_NTHWC.shape == (3, 4, 16, 24, 3) and clips_NTHWC.dtype == np.uint8
+    assert not np.array_equal(clips_NTHWC[0], clips_NTHWC[2])
+
+
+def test_the_same_seed_gives_the_same_clip_whatever_the_number_and_the_process(folder):
+    clips_NTHWC = Sampler(folder).sample(6, seed=10, label="up")
+    for i in range(6):
+        assert np.array_equal(Sampler(folder).sample(1, seed=10 + i, label="up")[0], clips_NTHWC[i])
+    code = "import sys, hashlib; from vgan.sampling import Sampler; "
+    code += "print(hashlib.sha256(Sampler(sys.argv[1]).sample(6, 10, 'up').tobytes()).hexdigest())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.stdout.strip() == hashlib.sha256(clips_NTHWC.tobytes()).hexdigest()
+
+
+def test_global_random_state_is_neither_used_nor_changed(folder):
+    sampler = Sampler(folder)
+    torch.manual_seed(1)
+    first = sampler.sample(1, 0)
+    drawn = torch.rand(3)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(3), drawn)
+    assert np.array_equal(sampler.sample(1, 0), first)
+
+
+def test_labels_take_turns_and_can_be_named_or_numbered(folder):
+    sampler = Sampler(folder)
+    turns = sampler.sample(4, 0)
+    assert np.array_equal(turns[1], sampler.sample(1, 1, "up")[0])
+    assert np.array_equal(turns[2], sampler.sample(1, 2, 0)[0])
+
+
+@pytest.mark.parametrize("label", ["down", 2, -1])
+def test_an_unknown_label_is_refused_with_the_known_ones(folder, label):
+    with pytest.raises(ConfigError, match="left, up"):
+        Sampler(folder).sample(1, 0, label)
+
+
+def test_a_generator_without_labels_refuses_any(tmp_path):
+    sampler = Sampler(write_generator(tmp_path, labels=()))
+    assert sampler.sample(1, 0).shape[0] == 1
+    with pytest.raises(ConfigError, match="without labels"):
+        sampler.sample(1, 0, "left")
+
+
+@pytest.mark.parametrize("num, seed, frames", [(0, 0, None), (1, -1, None), (1, 0, 0)])
+def test_impossible_requests_are_refused(folder, num, seed, frames):
+    with pytest.raises(ConfigError):
+        Sampler(folder).sample(num, seed, frames=frames)
+
+
+def test_a_clip_may_be_longer_than_trained(folder):
+    clips_NTHWC = Sampler(folder).sample(1, 0, frames=9)
+    assert clips_NTHWC.shape[1] == 9
+    assert np.abs(clips_NTHWC[0, :4].astype(int) - Sampler(folder).sample(1, 0)[0]).max() <= 1
+
+
+def test_changed_weights_are_refused(folder):
+    weights = folder / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(CorruptDataError, match="weights"):
+        load_generator(folder)
+
+
+class Trap:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return (Path.touch, (self.mark,))
+
+
+def test_pickled_weights_with_a_matching_hash_are_refused_and_nothing_in_them_runs(folder, tmp_path):
+    content = pickle.dumps(Trap(tmp_path / "executed"))
+    (folder / "weights.safetensors").write_bytes(content)
+    record = json.loads((folder / "generator.json").read_bytes())
+    record["weights_sha256"] = hashlib.sha256(content).hexdigest()
+    (folder / "generator.json").write_text(json.dumps(record))
+    with pytest.raises(CorruptDataError):
+        load_generator(folder)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_written_samples_are_marked_as_synthetic_and_listed_last(folder, tmp_path):
+    files = write_samples(Sampler(folder), tmp_path / "out", 3, seed=5, model_name="my-model")
+    assert [file.suffix for file in files] == [".mp4"] * 3 + [".png", ".json"]
+    listing = json.loads(files[-1].read_bytes())
+    assert listing["synthetic"] is True and listing["model"] == "my-model"
+    assert [(row["seed"], row["label"]) for row in listing["clips"]] == [(5, "left"), (6, "up"), (7, "left")]
+    assert all((tmp_path / "out" / row["file"]).stat().st_size > 500 for row in listing["clips"])
+    assert b"trainedAlgorithmicMedia" in files[0].read_bytes()
+
+
+def test_an_unknown_label_writes_nothing(folder, tmp_path):
+    with pytest.raises(ConfigError):
+        write_samples(Sampler(folder), tmp_path / "out", 3, seed=5, label="down")
+    assert not (tmp_path / "out").exists()
+
+
+def test_sampling_needs_neither_training_nor_data_nor_prefect_nor_mlflow():
+    code = "import sys, vgan.sampling; rooms = ('vgan.training', 'vgan.data', 'vgan.evaluation', 'prefect', 'mlflow', "
+    code += "'webdataset'); sys.exit(any(name.startswith(rooms) for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=100).returncode == 0
