@@ -75,17 +75,18 @@ def _write_shard(folder: Path, split: Split, samples: Iterator[Sample]) -> Shard
             return f"{split}-{target.digest.hexdigest()[:NAME_DIGITS]}.tar"
 
         # An integer: a float would cost every member an extra header with the time of writing.
-        writer = webdataset.TarWriter(target, encoder=False, mtime=0, user="vgan", group="vgan", mode=0o444)
-        for sample in samples:
-            writer.write({"__key__": sample.key, "npy": _npy(sample.clip_CTHW), "json": canonical_json(sample.about)})
-            fault_point("mid_shard")
-            keys.append(sample.key)
-            if (label := sample.about.get("label")) is not None:
-                labels[label] = labels.get(label, 0) + 1
-            pixels += sample.clip_CTHW.nbytes
-            if pixels >= SHARD_BYTES:
-                break
-        writer.close()
+        options = {"encoder": False, "mtime": 0, "user": "vgan", "group": "vgan", "mode": 0o444}
+        with webdataset.TarWriter(target, **options) as writer:
+            for sample in samples:
+                npy, about = _npy(sample.clip_CTHW), canonical_json(sample.about)
+                writer.write({"__key__": sample.key, "npy": npy, "json": about})
+                fault_point("mid_shard")
+                keys.append(sample.key)
+                if (label := sample.about.get("label")) is not None:
+                    labels[label] = labels.get(label, 0) + 1
+                pixels += sample.clip_CTHW.nbytes
+                if pixels >= SHARD_BYTES:
+                    break
     return Shard(
         file=name(),
         split=split,

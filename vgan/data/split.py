@@ -46,6 +46,8 @@ def split_groups(
     if ensure:
         chosen |= _lowest_of_each_label(labels_of, share)
         chosen -= _needed_for_training(labels_of, chosen)
+        if not chosen and len(labels_of) > 1:  # a single video of each label: one label goes without training
+            chosen = {min(labels_of, key=side_value)}
     sides: dict[str, Split] = {}
     for group in labels_of:
         sides[group] = known.get(group) or ("heldout" if group in chosen else "train")
