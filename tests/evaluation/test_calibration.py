@@ -26,8 +26,7 @@ def test_floor_value_and_controls_are_all_taken_at_one_count(monkeypatch):
     monkeypatch.setattr("vgan.evaluation.calibration.compare", record)
     real, fake = points(41, 0), points(200, 1)
     draws = draw_halves(41, 200, 20, seed=0)
-    first = draws[0]
-    metrics = calibrate(real, fake, {"moved": (real[first.real], points(20, 2, shift=3))}, draws)
+    metrics = calibrate(real, fake, {"moved": points(41, 2, shift=3)}, draws)
     assert set(seen) == {(20, 20)}
     assert {(m.real_clips, m.fake_clips) for m in metrics} == {(20, 20)}
 

@@ -3,7 +3,7 @@
 The distances depend on how many clips are compared, so nothing is compared at unequal counts:
 with n at most half of the held-out clips, one draw takes two disjoint random halves A and B of n
 real clips and n generated ones F, and gives the value f(A, F) and the floor f(A, B). Both are
-averaged over all draws. A control is f(A', spoilt B') for one fixed pair of halves.
+averaged over all draws. A control is f(A, spoilt B), averaged over the first draws.
 
 The interval holds the middle 95 % of the draws. Half-samples without replacement vary as much as
 the whole sample's estimate does (delete-half jackknife, Shao and Wu 1989), and unlike a bootstrap
@@ -31,6 +31,7 @@ from .probes import Traits
 from .space import Space
 
 MOST_PER_SIDE = 1024  # keeps a draw's distance matrices at 8 MB and all draws within a minute
+CONTROL_DRAWS = 20
 FEWEST_HELDOUT = 4  # two a side
 
 Labels = NDArray[np.int64]
@@ -102,7 +103,7 @@ def compare(real: Points, fake: Points) -> dict[str, float]:
 def calibrate(
     real: Points,
     fake: Points,
-    controls: Mapping[str, tuple[Points, Points]],
+    controls: Mapping[str, Points],
     draws: list[Draw],
     tick: Callable[[], None] = lambda: None,
 ) -> tuple[Metric, ...]:
@@ -111,7 +112,7 @@ def calibrate(
     Args:
         real: held-out clips.
         fake: generated clips.
-        controls: by name, real clips and other real clips that were spoilt, n each.
+        controls: by name, all the held-out clips spoilt in one way, in the same order.
         draws: from `draw_halves`.
         tick: called after each draw.
     """
@@ -122,16 +123,17 @@ def calibrate(
         values.append(compare(half, fake[draw.fake]))
         floors.append(compare(half, real[draw.other_real]))
         tick()
-    spoilt = {name: compare(*pair) for name, pair in controls.items()}
+    few = draws[:CONTROL_DRAWS]
+    worse = {c: [compare(real[d.real], points[d.other_real]) for d in few] for c, points in controls.items()}
     count = len(draws[0].real)
-    return tuple(_metric(name, values, floors, spoilt, count) for name in BETTER)
+    return tuple(_metric(name, values, floors, worse, count) for name in BETTER)
 
 
 def _metric(
     name: str,
     values: list[dict[str, float]],
     floors: list[dict[str, float]],
-    spoilt: dict[str, dict[str, float]],
+    worse: dict[str, list[dict[str, float]]],
     count: int,
 ) -> Metric:
     figures = np.array([value[name] for value in values])
@@ -142,7 +144,7 @@ def _metric(
         low=float(low),
         high=float(high),
         floor=float(np.mean([floor[name] for floor in floors])),
-        controls={control: figure[name] for control, figure in spoilt.items()},
+        controls={control: float(np.mean([f[name] for f in figures])) for control, figures in worse.items()},
         better=BETTER[name],
         real_clips=count,
         fake_clips=count,

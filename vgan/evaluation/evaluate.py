@@ -138,7 +138,7 @@ def _assess(
     _check_fits(sampler.record, dataset)
     clips = ClipSet(workspace.dataset(dataset.name), dataset, "heldout")
     heldout = min(len(clips), config.clips)
-    meter = _Meter(progress, heldout + config.clips + len(CONTROLS) * (heldout // 2) + config.bootstrap)
+    meter = _Meter(progress, heldout + config.clips + len(CONTROLS) * heldout + config.bootstrap)
     measured = dataset.labels == DIRECTIONS
     try:
         real = real_side(clips, config, measured, meter)
@@ -193,13 +193,11 @@ def _figures(
     space = Space.fit(real.embedding, len(dataset.labels))
     real_points = Points.of(space, real.embedding, real.labels_N)
     fake_points = Points.of(space, fake.embedding, fake.labels_N)
-    first = draws[0]
-    half, other_labels = real_points[first.real], real.labels_N[first.other_real]
-    spoilt = spoilt_embeddings(clips, real, first, config, meter)
-    controls = {name: (half, Points.of(space, embedding, other_labels)) for name, embedding in spoilt.items()}
+    spoilt = spoilt_embeddings(clips, real, config, meter)
+    controls = {name: Points.of(space, embedding, real.labels_N) for name, embedding in spoilt.items()}
     if len(dataset.labels) > 1:
-        wrong = (other_labels + 1) % len(dataset.labels)
-        controls["mislabelled"] = (half, Points.of(space, real.embedding[first.other_real], wrong))
+        wrong = (real.labels_N + 1) % len(dataset.labels)
+        controls["mislabelled"] = Points.of(space, real.embedding, wrong)
     metrics = calibrate(real_points, fake_points, controls, draws, lambda: meter(1, "comparing"))
     return metrics, _diversity(real_points, real.labels_N, fake_points, fake.labels_N)
 

@@ -18,7 +18,7 @@ from ..data.loader import ClipSet
 from ..errors import BadInputError
 from ..sampling import Sampler
 from . import probes
-from .calibration import FEWEST_HELDOUT, Draw
+from .calibration import FEWEST_HELDOUT
 from .features import Embedding, embed
 from .probes import Traits
 from .spoil import CONTROLS
@@ -138,14 +138,11 @@ def _digest(
     return Embedding.join(embeddings), labels_N, Traits.join(traits) if with_traits else None, np.stack(shown)
 
 
-def spoilt_embeddings(
-    clips: ClipSet, real: RealSide, draw: Draw, config: EvaluateConfig, tick: Tick
-) -> dict[str, Embedding]:
-    """The other half of the real clips of a draw, spoilt in each way, by name."""
-    indices = real.indices_N[draw.other_real]
+def spoilt_embeddings(clips: ClipSet, real: RealSide, config: EvaluateConfig, tick: Tick) -> dict[str, Embedding]:
+    """The held-out clips, in the order of `real`, spoilt in each way, by name."""
     parts: dict[str, list[Embedding]] = {name: [] for name in CONTROLS}
-    for start in range(0, len(indices), CHUNK):
-        piece = read_clips(clips, indices[start : start + CHUNK])
+    for start in range(0, len(real.indices_N), CHUNK):
+        piece = read_clips(clips, real.indices_N[start : start + CHUNK])
         for number, (name, spoil) in enumerate(CONTROLS.items()):
             parts[name].append(embed(spoil(piece, np.random.default_rng([config.seed, 2, start, number]))))
             tick(len(piece), "controls")
