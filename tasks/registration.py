@@ -10,9 +10,9 @@ from tasks.tracking import MlflowVersion
 from vgan.config import RegisterConfig
 from vgan.data.manifest import load_dataset
 from vgan.errors import ConfigError, GateFailedError
+from vgan.evaluation.card import model_card
 from vgan.evaluation.evaluate import evaluate_generator
 from vgan.evaluation.gate import Verdict, decide
-from vgan.evaluation.card import model_card
 from vgan.records import Dataset, Evaluation, ModelVersion, TrainedRun
 from vgan.storage import lease, read_bytes, write_atomic
 from vgan.workspace import Workspace

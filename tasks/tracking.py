@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import mlflow
+import pandas as pd
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.data.meta_dataset import MetaDataset
@@ -36,6 +37,7 @@ __all__ = ["MlflowVersion"]
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
 RUN_TAG = "vgan.run"
 WEIGHTS_TAG = "vgan.weights_sha256"
 PACKAGE_TAG = "vgan.package_sha256"
@@ -54,17 +56,21 @@ SIGNATURE = ModelSignature(
         ]
     ),
 )
+INPUT_EXAMPLE = (pd.DataFrame({"num_videos": [1]}), {"seed": 0, "label": "", "output": "array"})
 
 
 def tracking_uri(workspace: Workspace) -> str:
     """MLFLOW_TRACKING_URI when the user set it, else the SQLite file of the workspace."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace.root / 'mlflow.db'}"
+    return os.environ.get(URI_VARIABLE) or f"sqlite:///{workspace.root / 'mlflow.db'}"
 
 
 def client(workspace: Workspace) -> MlflowClient:
     """A client of the workspace's tracking server and registry."""
-    uri = tracking_uri(workspace)
+    asked, uri = os.environ.get(URI_VARIABLE), tracking_uri(workspace)
     mlflow.set_tracking_uri(uri)
+    if asked is None:
+        # MLflow puts it into the environment, where the next call would take it for the user's own setting.
+        os.environ.pop(URI_VARIABLE, None)
     return MlflowClient(uri)
 
 
@@ -74,8 +80,9 @@ def registry_errors(doing: str, workspace: Workspace) -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError) as error:
+        said = str(error).replace(tracking_uri(workspace), shown_uri(workspace))
         raise RegistryError(
-            f"{doing} at {shown_uri(workspace)} failed: {str(error)[:300]}",
+            f"{doing} at {shown_uri(workspace)} failed: {said[:300]}",
             hint="Nothing local is lost; when the server answers again, run the same command.",
         ) from error
 
@@ -98,7 +105,7 @@ def experiment(api: MlflowClient, workspace: Workspace, name: str) -> str:
     known = api.get_experiment_by_name(name)
     if known:
         return known.experiment_id
-    embedded = not os.environ.get("MLFLOW_TRACKING_URI")
+    embedded = not os.environ.get(URI_VARIABLE)
     # A server chooses its own artifact store; the embedded default keeps artifacts in the workspace.
     location = (workspace.root / "mlartifacts" / name).as_uri() if embedded else None
     return api.create_experiment(name, artifact_location=location)
@@ -206,6 +213,7 @@ def upload_model(workspace: Workspace, run_id: str, trained: TrainedRun, card: s
                 python_model=str(ENTRY_FILE),
                 artifacts={"generator": str(package)},
                 signature=SIGNATURE,
+                input_example=INPUT_EXAMPLE,
                 pip_requirements=_requirements(),
             )
     for key, value in ((WEIGHTS_TAG, trained.generator.weights_sha256), (PACKAGE_TAG, package_sha256)):
@@ -289,5 +297,6 @@ def best_effort(doing: str, call: Callable[[], T]) -> T | None:
     try:
         return call()
     except Exception as error:
-        log.warning("%s failed (it is made up for later): %s", doing, str(error)[:200])
+        # The text may hold the server's address with a password; its kind is enough to go on.
+        log.warning("%s failed (%s); it is made up for later", doing, type(error).__name__)
         return None

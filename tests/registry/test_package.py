@@ -9,13 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import save
+from made_generator import write_generator
 
 from vgan.errors import CorruptDataError
-from vgan.models.interface import build_generator
-from vgan.models.network import ClipShape, r3_network
-from vgan.records import GeneratorRecord
 from vgan.registry.package import ENTRY_FILE, build_package, packaged_modules, verify_package
 from vgan.sampling import Sampler
 from vgan.storage import sha256_file
@@ -44,17 +40,7 @@ print(list(rows.columns), list(rows["label"]), list(rows["seed"]))
 @pytest.fixture(scope="module")
 def generator_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("generator")
-    shape = ClipShape(frames=4, height=16, width=16, labels=2)
-    network = r3_network("tiny", shape).generator.model_dump(mode="json")
-    record = GeneratorRecord(
-        family="r3", network=network, labels=("left", "up"), frames=4, height=16, width=16, fps=8.0, weights_sha256="",
-        run="toys-1", dataset="toys", dataset_digest="d", vgan_version="0",
-    )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        (folder / "weights.safetensors").write_bytes(save(build_generator(record).state_dict()))
-    record = record.model_copy(update={"weights_sha256": sha256_file(folder / "weights.safetensors")})
-    (folder / "generator.json").write_bytes(record.to_json())
+    write_generator(folder)
     return folder
 
 

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import save
+from made_generator import write_generator
 
 from vgan.config import EvaluateConfig, IngestConfig, TrainConfig
-from vgan.models.interface import build_generator
-from vgan.models.network import ClipShape, r3_network
-from vgan.records import Dataset, Evaluation, GeneratorRecord, Metric, TrainedRun, digest_of
-from vgan.storage import sha256_file, write_atomic
+from vgan.records import Dataset, Evaluation, Metric, TrainedRun, digest_of
+from vgan.storage import write_atomic
 from vgan.workspace import Workspace
 
-FRECHET = "frechet_random"
+FRECHET = "frechet"
 MakeRun = Callable[..., str]
 
 
@@ -25,11 +21,6 @@ MakeRun = Callable[..., str]
 def embedded(monkeypatch: pytest.MonkeyPatch) -> None:
     """No server of the person who runs the tests."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace.open(tmp_path / "workspace")
 
 
 @pytest.fixture
@@ -47,7 +38,7 @@ def dataset(workspace: Workspace) -> Dataset:
 def make_run(workspace: Workspace, dataset: Dataset) -> MakeRun:
     def make(key: str, *, figure: float = 1.0, finite: bool = True, diversity: float = 1.0, seed: int = 0) -> str:
         folder = workspace.run(key)
-        record = _generator(folder.generator, key, dataset, seed)
+        record = write_generator(folder.generator, run=key, dataset_digest=dataset.digest(), seed=seed)
         trained = TrainedRun(
             run=key, dataset="toys", dataset_digest=dataset.digest(), config=TrainConfig(seed=seed), device="cpu",
             steps=3, clips=48, seconds=1.0, generator=record, git_commit="0" * 40,
@@ -61,28 +52,14 @@ def make_run(workspace: Workspace, dataset: Dataset) -> MakeRun:
     return make
 
 
-def _generator(folder: Path, key: str, dataset: Dataset, seed: int) -> GeneratorRecord:
-    shape = ClipShape(frames=4, height=16, width=16, labels=2)
-    record = GeneratorRecord(
-        family="r3", network=r3_network("tiny", shape).generator.model_dump(mode="json"), labels=dataset.labels,
-        frames=4, height=16, width=16, fps=8.0, weights_sha256="", run=key, dataset="toys",
-        dataset_digest=dataset.digest(), vgan_version="0",
-    )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        write_atomic(folder / "weights.safetensors", save(build_generator(record).state_dict()))
-    record = record.model_copy(update={"weights_sha256": sha256_file(folder / "weights.safetensors")})
-    write_atomic(folder / "generator.json", record.to_json())
-    return record
-
-
 def _evaluation(trained: TrainedRun, figure: float, finite: bool, diversity: float) -> Evaluation:
     metric = Metric(
         name=FRECHET, value=figure, low=figure, high=figure, floor=0.1, controls={"frozen": 9.0}, better="lower",
         real_clips=8, fake_clips=16,
     )  # fmt: skip
     return Evaluation(
-        run=trained.run, weights_sha256=trained.generator.weights_sha256, dataset_digest=trained.dataset_digest,
-        config=EvaluateConfig(), protocol=digest_of("test"), metrics=(metric,), probes={}, finite=finite,
+        run=trained.run, weights_sha256=trained.generator.weights_sha256, dataset="toys", dataset_digest=trained.dataset_digest,
+        config=EvaluateConfig(), protocol=digest_of("test"), heldout_clips=8, generated_clips=16, metrics=(metric,),
+        probes={}, probes_real={}, finite=finite,
         diversity=diversity, primary=FRECHET,
     )  # fmt: skip

@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model  # pyright: ignore[reportUnknownVariableType]
@@ -29,6 +30,7 @@ from mlflow.pyfunc.model import PythonModel
 
 MAX_VIDEOS = 256
 OUTPUTS = ("array", "mp4")
+Output = npt.NDArray[np.uint8] | pd.DataFrame
 
 
 def import_verified(folder: Path) -> ModuleType:
@@ -77,7 +79,7 @@ class VideoGenerator(PythonModel):
         self.code = import_verified(folder)
         self.sampler: Any = importlib.import_module(f"{self.code.__name__}.sampling").Sampler(folder)
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> Any:
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> Output:
         """Generate `num_videos` clips; see the module's docstring for input, params and output."""
         options = {"seed": 0, "label": "", "output": "array", **(params or {})}
         num = self._check(model_input, options)
