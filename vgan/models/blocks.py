@@ -42,6 +42,12 @@ def conv(inputs: int, outputs: int, size: int = 3, gain: float = ACT_GAIN, *, bi
     return layer
 
 
+@torch.no_grad()
+def spread_over_subpixels_(layer: nn.Conv2d, subpixels: int) -> None:
+    """Give the channels of one pixel-shuffled pixel equal weights: no checkerboard at first (Aitken et al. 2017)."""
+    layer.weight.copy_(layer.weight[::subpixels].repeat_interleave(subpixels, 0))
+
+
 def pixel_norm(x_NCHW: Tensor) -> Tensor:
     """Scale each place's channels to mean square 1 (Karras et al. 2018, section 4.2)."""
     return x_NCHW * torch.rsqrt(x_NCHW.float().square().mean(1, keepdim=True) + 1e-8).to(x_NCHW.dtype)

@@ -30,6 +30,9 @@ class R3Generator(Spec):
     degree: int = Field(
         default=5, ge=2, description="Legendre polynomials (from degree 0) behind each of these numbers."
     )
+    points: int = Field(default=8, ge=1, description="Moving points at which content is drawn.")
+    point_size: float = Field(default=0.25, gt=0, description="Their first size, in half pictures.")
+    point_stages: int = Field(default=2, ge=1, description="Enlargements, from the coarsest, after which they draw.")
     widths: tuple[int, ...] = Field(description="Channels of each resolution, from the coarsest; each next doubles it.")
     head: int = Field(description="Last enlargement, by pixel shuffle, after the last of the widths.")
     head_width: int = Field(default=8, ge=3, description="Channels at full resolution.")

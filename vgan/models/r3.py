@@ -2,10 +2,10 @@
 
 After R3GAN (Huang et al. 2024, arXiv 2501.05441), made small enough for a CPU. The generator
 splits its latent into content, constant over the clip, and motion, a smooth path over
-continuous time; the discriminator sees all frames at once, stacked as channels.
+continuous time that moves a few points; the discriminator sees all frames at once, stacked as channels.
 
-Shapes: B clips, T frames, N = B * T images, Z latent, D features, P path, K polynomials,
-L classes, C channels, H height, W width.
+Shapes: B clips, T frames, N = B * T images, Z latent, D features, P path, K polynomials
+(in weights and basis) or points (in places and sizes), L classes, C channels, H height, W width.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import ConfigError
-from .blocks import Film, Residual, activate, conv, legendre, linear, pixel_norm
+from .blocks import Film, Residual, activate, conv, legendre, linear, pixel_norm, spread_over_subpixels_
 from .interface import Discriminator, Generator
 from .network import ClipShape, R3Discriminator, R3Generator
+from .points import MovingPoints, Splat
 
 
 class R3GeneratorNetwork(Generator):
@@ -37,8 +38,13 @@ class R3GeneratorNetwork(Generator):
         places = self.base[0] * self.base[1]
         self.base_content = linear(hidden, widths[0] * places)
         self.base_motion = linear(network.path, widths[0] * places)
-        self.stages = nn.ModuleList(Stage(before, after, hidden) for before, after in pairwise(widths))
+        self.points = MovingPoints(network.path, hidden, network.points, network.point_size)
+        self.stages = nn.ModuleList(
+            Stage(before, after, hidden, network.points if index < network.point_stages else 0)
+            for index, (before, after) in enumerate(pairwise(widths))
+        )
         self.head = conv(widths[-1], network.head_width * network.head**2)
+        spread_over_subpixels_(self.head, network.head**2)
         self.rgb = conv(network.head_width, 3, gain=1.0)
         assert self.rgb.bias is not None
         nn.init.constant_(self.rgb.bias, -1.0)
@@ -53,8 +59,9 @@ class R3GeneratorNetwork(Generator):
         x_NCHW = x_BTD.reshape(batch * frames, self.network.widths[0], *self.base)
         x_NCHW = x_NCHW.contiguous(memory_format=torch.channels_last)
         content_ND = content_BD.repeat_interleave(frames, 0)
+        place_NK2, size_NK = self.points(path_BTP.flatten(0, 1), content_ND)
         for stage in self.stages:
-            x_NCHW = stage(x_NCHW, content_ND)
+            x_NCHW = stage(x_NCHW, content_ND, place_NK2, size_NK)
         x_NCHW = functional.pixel_shuffle(self.head(activate(x_NCHW)), self.network.head)
         rgb_NCHW = torch.tanh(self.rgb(activate(x_NCHW)).float())
         return rgb_NCHW.reshape(batch, frames, 3, self.shape.height, self.shape.width).transpose(1, 2)
@@ -71,18 +78,21 @@ class R3GeneratorNetwork(Generator):
 
 
 class Stage(nn.Module):
-    """Twice the resolution: enlarge, mix, pixel norm, residual block, then FiLM by the content."""
+    """Twice the resolution: enlarge, mix, draw the points, pixel norm, residual block, then FiLM by the content."""
 
-    def __init__(self, before: int, after: int, code: int) -> None:
+    def __init__(self, before: int, after: int, code: int, points: int) -> None:
         super().__init__()
         self.mix = conv(before, after, gain=1.0)
+        self.splat = Splat(code, points, after) if points else None
         self.block = Residual(after)
         self.film = Film(code, after)
 
-    def forward(self, x_NCHW: Tensor, code_ND: Tensor) -> Tensor:
-        """[N, C, H, W] and [N, D] -> [N, C', 2 H, 2 W]."""
-        x_NCHW = functional.interpolate(x_NCHW, scale_factor=2.0, mode="nearest")
-        return self.film(self.block(pixel_norm(self.mix(x_NCHW))), code_ND)
+    def forward(self, x_NCHW: Tensor, code_ND: Tensor, place_NK2: Tensor, size_NK: Tensor) -> Tensor:
+        """[N, C, H, W], content [N, D] and points -> [N, C', 2 H, 2 W]."""
+        x_NCHW = self.mix(functional.interpolate(x_NCHW, scale_factor=2.0, mode="nearest"))
+        if self.splat is not None:
+            x_NCHW = self.splat(x_NCHW, place_NK2, size_NK, code_ND)
+        return self.film(self.block(pixel_norm(x_NCHW)), code_ND)
 
 
 class R3DiscriminatorNetwork(Discriminator):
