@@ -124,7 +124,7 @@ def _decode_all(
     """Outcomes in the order of the plan's sources, whatever the order of work."""
     stop = threading.Event()
     total = len(plan.sources)
-    pool = ThreadPoolExecutor(workers or len(os.sched_getaffinity(0)), thread_name_prefix="decode")
+    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="decode")
     try:
         futures = [pool.submit(_take, folder, config, plan, source, stop) for source in plan.sources]
         for done, future in enumerate(as_completed(futures), start=1):

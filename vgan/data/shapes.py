@@ -11,7 +11,8 @@ Shape suffixes: T frames, H height, W width, C = 3 colours (RGB, uint8).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -123,16 +124,20 @@ def write_videos(
             hint="Name another folder, or remove this one.",
         )
     write_atomic(marker, law.encode())
-    written: list[Path] = []
-    for path, index in _names(folder, num):
+
+    def write(index: int) -> Path:
+        path = folder / DIRECTIONS[index % len(DIRECTIONS)] / f"shape-{index:05d}.mp4"
         if not path.exists():
             frames_THWC, _ = render_video(seed, index, size=size, frames=frames)
             write_atomic(path, mp4_bytes(frames_THWC, fps, {"title": f"{LAW} {seed}/{index}"}, crf=8))
-        written.append(path)
-        progress(len(written), num, "writing shapes")
+        return path
+
+    written: list[Path] = []
+    pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="shapes")
+    try:
+        for path in pool.map(write, range(num)):
+            written.append(path)
+            progress(len(written), num, "writing shapes")
+    finally:
+        pool.shutdown(cancel_futures=True)
     return written
-
-
-def _names(folder: Path, num: int) -> Iterator[tuple[Path, int]]:
-    for index in range(num):
-        yield folder / DIRECTIONS[index % len(DIRECTIONS)] / f"shape-{index:05d}.mp4", index

@@ -130,7 +130,7 @@ class Decoder:
             .filter("metadata", mode="print", key="vgan", file=f"pipe:{times_fd}", direct=1)
         )
         most = math.ceil(LONGEST_SECONDS * self.fps) + 1
-        output = {"format": "rawvideo", "fps_mode": "passthrough", "frames:v": most, "threads": 1}
+        output = {"format": "rawvideo", "fps_mode": "passthrough", "frames:v": most, "threads": 1, "map_metadata": -1}
         arguments: list[str] = ffmpeg.output(frames, "pipe:1", **output).get_args()
         # Put in afterwards: ffmpeg-python hashes names as UTF-8, which not every name is.
         arguments[arguments.index("-i") + 1] = file_url(self.path)

@@ -45,6 +45,8 @@ def mp4_bytes(frames_THWC: Uint8, fps: float, metadata: Mapping[str, str] | None
     # Tagged BT.709, limited range: a player that guesses BT.601 for small pictures would shift the colours.
     colour = ["-vf", "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+full_chroma_inp,"]
     colour[1] += "setparams=color_primaries=bt709:color_trc=bt709"
+    # What newer versions take from the frames, ffmpeg 5 takes from options.
+    colour += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
     exact = ["-fflags", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1"]
     mux = ["-movflags", "+faststart+use_metadata_tags", "-f", "mp4"]
     return _encode(frames_THWC, fps, [*codec, *colour, *exact, *tags, *mux])

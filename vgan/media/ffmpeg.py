@@ -29,6 +29,7 @@ PATH_VARIABLE = "VGAN_FFMPEG"
 MESSAGE_BYTES = 256 << 10  # of stderr kept at its start, and again at its end
 MEMORY_BYTES = 8 << 30
 OLDEST = (5, 1)
+PASSED_ON = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")  # of the environment; secrets stay here
 PR_SET_PDEATHSIG = 1
 _INSTALL_HINT = f"Run `pip install imageio-ffmpeg`, install your system's ffmpeg package, or set {PATH_VARIABLE}."
 
@@ -143,7 +144,7 @@ class Child:
             stderr=subprocess.PIPE,
             pass_fds=pass_fds,
             process_group=0,
-            env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
+            env={name: os.environ[name] for name in PASSED_ON if name in os.environ} | {"LC_ALL": "C"},
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509  one C call, no Python lock
         )
         assert self._process.stdout

@@ -1,8 +1,8 @@
 """What a video is, read from the messages of the ffmpeg that decoded it.
 
 The bundled ffmpeg comes without ffprobe, and a second process would cost a short video as much as its
-decoding. Only lines of ffmpeg's own making count: they start at the line's first column with its tag, where
-a title or a comment of the file, however it is written, never stands.
+decoding. Titles and comments of the file stand among the messages and may imitate them, but only before the
+streams are mapped: all that decides over a video is read after that, and the rest is the file's claim anyway.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ _DURATION = re.compile(r"^\[info\]   Duration: (\d+):(\d\d):(\d\d\.\d+)", re.M)
 _SCALED = re.compile(
     r"^\[Parsed_scale_\d+ @ 0x[0-9a-f]+\] \[verbose\] w:(\d+) h:(\d+) fmt:\S+.*? sar:(\d+)/(\d+) -> ", re.M
 )
-_COUNTS = r"^\[.*\[verbose\]   Input stream #0:{index} \(video\): (\d+) packets read .*?; (\d+) frames decoded;"
+_BY = r"^(?:\[[^\]\n]+ @ 0x[0-9a-f]+\] )*"  # which part of ffmpeg speaks
+_COUNTS = _BY + r"\[verbose\]   Input stream #0:{index} \(video\): (\d+) packets read .*?; (\d+) frames decoded;"
 _ERRORS = re.compile(r" (\d+) decode errors;")
-_CONCEALED = re.compile(r"^\[.*\[warning\] corrupt decoded frame", re.M)
-_UNDECODED = re.compile(r"^\[.*?\[error\] Error (?:submitting packet to decoder|while decoding stream)", re.M)
+_CONCEALED = re.compile(_BY + r"\[warning\] (?:the file: )?corrupt decoded frame", re.M)
+_UNDECODED = re.compile(_BY + r"\[error\] Error while decoding stream", re.M)  # of versions that do not count them
 _CUT_OFF = re.compile(
-    r"^\[.*?\[(?:error|warning)\] (?:stream \d+, offset 0x[0-9a-f]+: partial file|File ended prem)", re.M
+    _BY + r"\[(?:error|warning)\] (?:stream \d+, offset 0x[0-9a-f]+: partial file|File ended prem)", re.M
 )
 _LONGEST = 10_000_000.0
 
@@ -43,25 +44,29 @@ class StreamInfo:
 
 
 def read_stream_info(messages: str) -> StreamInfo | None:
-    """Read ffmpeg's messages at `-loglevel level+verbose`; None when no video stream was decoded at all."""
-    mapped = _last(_MAPPED, messages)
-    shown = _SCALED.search(messages)
+    """Read ffmpeg's messages at `-loglevel level+verbose`; None when no video stream was decoded at all.
+
+    The file's own name must have been taken out of them: it can hold line breaks.
+    """
+    claims, _, work = messages.rpartition("\n[info] Stream mapping:\n")
+    mapped = _MAPPED.search(work)
+    shown = _SCALED.search(work)
     if not mapped or not shown:
         return None
     index, codec = mapped[1], mapped[2]
-    stream = re.search(_STREAM.format(index=index), messages, re.M)
-    counts = _last(re.compile(_COUNTS.format(index=index), re.M), messages)
+    stream = re.search(_STREAM.format(index=index), claims, re.M)
+    counts = re.search(_COUNTS.format(index=index), work, re.M)
     packets, frames = (int(counts[1]), int(counts[2])) if counts else (0, 0)
     return StreamInfo(
         codec=codec,
         width=round(int(shown[1]) * _ratio(shown[3], shown[4])),
         height=int(shown[2]),
         fps=_rate(stream[1] if stream else ""),
-        seconds=_duration(messages),
+        seconds=_duration(claims),
         packets=packets,
         frames_decoded=frames,
-        decode_errors=_errors(messages, counts),
-        cut_off=bool(_CUT_OFF.search(messages)),
+        decode_errors=_errors(work, counts),
+        cut_off=bool(_CUT_OFF.search(work)),
     )
 
 
@@ -76,11 +81,6 @@ def why_nothing(messages: str) -> str:
     if re.search(r"\[(?:error|fatal|warning)\] .*(?:no decoder found|Decoder .* not found)", messages, re.I):
         return "unsupported_codec"
     return "damaged"
-
-
-def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-    found = list(pattern.finditer(text))
-    return found[-1] if found else None
 
 
 def _ratio(numerator: str, denominator: str) -> float:
