@@ -112,7 +112,7 @@ def test_a_worker_runs_the_whole_chain_and_then_generates(
         "videos": str(shapes_videos),
         "name": "shapes",
         "ingest_config": SMALL,
-        "train_config": {"budget": "0.3kclips", "threads": 1},
+        "train_config": {"budget": "2kclips", "threads": 1},
         "evaluate_config": {"clips": 16, "bootstrap": 20},
         "workspace": str(workspace),
     }
@@ -133,7 +133,7 @@ def test_a_worker_runs_the_whole_chain_and_then_generates(
 
     again = vgan(
         "run", "--videos", shapes_videos, "--name", "shapes", "--workspace", workspace, "--frames", 8, "--height", 32,
-        "--width", 32, "--labels", "folder", "--budget", "0.3kclips", "--threads", 1, "--evaluate-clips", 16,
+        "--width", 32, "--labels", "folder", "--budget", "2kclips", "--threads", 1, "--evaluate-clips", 16,
         "--evaluate-bootstrap", 20, env=deployed.env,
     )  # fmt: skip
     assert set(again["stages"].values()) == {"unchanged"}

@@ -41,7 +41,7 @@ def registered(shapes_videos: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """A workspace in which `vgan run` registered a model."""
     workspace = tmp_path_factory.mktemp("registered")
     clips = ("--frames", 8, "--height", 32, "--width", 32, "--labels", "folder")
-    quick = ("--budget", "0.3kclips", "--evaluate-clips", 16, "--evaluate-bootstrap", 20)
+    quick = ("--budget", "2kclips", "--evaluate-clips", 16, "--evaluate-bootstrap", 20)
     env = clean_env(PREFECT_HOME=str(workspace / "prefect"))
     place = ("--videos", shapes_videos, "--name", "shapes", "--workspace", workspace)
     result = vgan("run", *place, *clips, *quick, env=env)
@@ -123,7 +123,7 @@ def test_the_version_links_to_a_run_with_config_data_commit_figures_and_samples(
     found = api.get_model_version_by_alias("shapes", "champion")
     run = api.get_run(found.run_id)
     assert run.info.status == "FINISHED"
-    assert run.data.params["budget"] == "0.3kclips"
+    assert run.data.params["budget"] == "2kclips"
     assert run.data.params["data.height"] == "32"
     assert run.data.tags["vgan.dataset_digest"] == found.tags["vgan.dataset_digest"]
     assert {"vgan.git_commit", "vgan.weights_sha256"} <= set(run.data.tags)

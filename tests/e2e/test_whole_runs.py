@@ -56,7 +56,7 @@ def weights(workspace: Path) -> str:
 @pytest.fixture(scope="module")
 def undisturbed(shapes_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     workspace = tmp_path_factory.mktemp("undisturbed")
-    run = start(workspace, shapes_videos, "--budget", "0.8kclips")
+    run = start(workspace, shapes_videos, "--budget", "2kclips")
     _, logs = run.communicate(timeout=240)
     assert run.returncode == 0, logs[-4000:]
     return workspace
@@ -65,7 +65,7 @@ def undisturbed(shapes_videos: Path, tmp_path_factory: pytest.TempPathFactory) -
 def test_training_killed_by_sigkill_is_resumed_by_the_retry_and_ends_with_the_same_weights(
     undisturbed: Path, shapes_videos: Path, tmp_path: Path
 ) -> None:
-    run = start(tmp_path, shapes_videos, "--budget", "0.8kclips")
+    run = start(tmp_path, shapes_videos, "--budget", "2kclips")
     wait_for(lambda: checkpoints(tmp_path) and trainings(run.pid), run)
     for training in trainings(run.pid):
         training.kill()
@@ -81,7 +81,7 @@ def test_training_killed_by_sigkill_is_resumed_by_the_retry_and_ends_with_the_sa
 
 def test_a_second_run_recomputes_nothing(undisturbed: Path, shapes_videos: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in undisturbed.glob("datasets/**/*.tar")}
-    run = start(undisturbed, shapes_videos, "--budget", "0.8kclips")
+    run = start(undisturbed, shapes_videos, "--budget", "2kclips")
     out, logs = run.communicate(timeout=240)
     assert run.returncode == 0, logs[-4000:]
     result = json.loads(out)
@@ -155,7 +155,7 @@ def test_an_unwritable_workspace_ends_with_74(shapes_videos: Path, tmp_path: Pat
 
 def test_the_demo_ends_with_a_registered_champion(tmp_path: Path) -> None:
     env = clean_env(PREFECT_HOME=str(tmp_path / "prefect"))
-    result = vgan("demo", "--budget", "0.5kclips", "--workspace", tmp_path / "w", env=env)
+    result = vgan("demo", "--budget", "2kclips", "--workspace", tmp_path / "w", env=env)
     assert result["champion"] is True
     assert result["model_uri"] == "models:/shapes/1"
     assert result["clips"]["train"] > 300

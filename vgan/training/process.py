@@ -22,7 +22,7 @@ from typing import Any
 
 from ..config import TrainConfig
 from ..data.manifest import load_dataset, verify_dataset
-from ..errors import BY_EXIT_CODE, CorruptDataError, ResumableError, VganError
+from ..errors import BY_EXIT_CODE, CorruptDataError, ResumableError, StoppedError, VganError
 from ..progress import Progress, silent
 from ..records import Dataset, TrainedRun
 from ..storage import lease, read_bytes, sha256_file
@@ -64,7 +64,7 @@ def train(
         ConfigError: unknown dataset, or a device that is not there.
         CorruptDataError: a shard, or every checkpoint, is damaged.
         DivergedError: a loss or gradient was not finite.
-        ResumableError: the child was stopped or killed; the same call resumes.
+        ResumableError: the child was killed; the same call resumes. StoppedError when it was asked to stop.
     """
     dataset = load_dataset(workspace, name)
     folder = workspace.run(run_key(dataset, config))
@@ -210,7 +210,7 @@ def failure(code: int, folder: RunFolder, tail: list[str], received: list[int]) 
     hint = next((line[6:] for line in reversed(tail) if line.startswith("hint: ")), "")
     if received and code in (75, -received[0]):
         name = signal.Signals(received[0]).name
-        return ResumableError(f"training was interrupted by {name}.", hint="The same command resumes.")
+        return StoppedError(f"training was interrupted by {name}.", hint="The same command resumes.")
     if code < 0:
         return ResumableError(
             f"the training process was killed by signal {-code}; its last lines: {' | '.join(tail) or '(none)'}.",
