@@ -31,8 +31,8 @@ def reason_of(path: Path) -> str:
 def first_of_each_cell(times: list[float], fps: float) -> list[float]:
     """The rule in plain words, as an oracle."""
     chosen: dict[int, float] = {}
-    for time in times:
-        chosen.setdefault(math.floor((time - times[0]) * fps + 0.1), time - times[0])
+    for moment in times:
+        chosen.setdefault(math.floor((moment - times[0]) * fps + 0.1), moment - times[0])
     return list(chosen.values())
 
 

@@ -138,7 +138,7 @@ class Child:
     ) -> None:
         self._timed_out = False
         self._process = subprocess.Popen(
-            [find_ffmpeg().path, "-hide_banner", "-nostdin", *arguments],
+            [find_ffmpeg().path, "-hide_banner", "-nostdin", "-nostats", *arguments],
             stdin=subprocess.DEVNULL if feed is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
