@@ -1,11 +1,14 @@
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from vgan.config import IngestConfig
@@ -16,6 +19,7 @@ from vgan.data.loader import ClipSet
 from vgan.data.manifest import load_dataset, verify_dataset
 from vgan.data.plan import BatchPlan, IngestPlan, plan_ingest
 from vgan.errors import BadInputError, ConfigError, MissingToolError, ResumableError
+from vgan.media.ffmpeg import find_ffmpeg
 from vgan.records import Batch
 from vgan.storage import lease
 from vgan.workspace import Workspace
@@ -36,7 +40,7 @@ ingest(Workspace.open(sys.argv[1]), Path(sys.argv[2]), "shapes", config, workers
 def state_of(workspace: Workspace, name: str = "shapes") -> dict[str, str]:
     """Every file of a dataset by its sha256, temporary ones too."""
     root = workspace.dataset(name).path
-    files = [path for path in root.rglob("*") if path.is_file()]
+    files = [path for path in root.rglob("*") if path.is_file() and path.suffix != ".lock"]
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -283,6 +287,40 @@ def test_a_damaged_shard_is_found_and_healed(workspace, shapes_videos, counted, 
     assert ingest(workspace, shapes_videos, "shapes", CONFIG).unchanged, "the same version is whole again"
     assert len(counted) == len(dataset.batches[1].videos)
     assert state_of(workspace) == clean
+
+
+def test_a_damaged_batch_whose_videos_are_gone_is_given_up_aloud(workspace, shapes_videos, tmp_path, caplog):
+    videos = tmp_path / "videos"
+    shutil.copytree(shapes_videos, videos)
+    ingest(workspace, videos, "shapes", CONFIG)
+    dataset, before = load_dataset(workspace, "shapes"), sides_of(workspace)
+    damaged = dataset.batches[1]
+    (workspace.dataset("shapes").shards / damaged.shards[0].file).unlink()
+    (videos / damaged.videos[0].paths[0]).unlink()
+    ingest(workspace, videos, "shapes", CONFIG)
+    assert "1 of its videos are gone" in caplog.text
+    after = sides_of(workspace)
+    assert set(before) - set(after) == set(damaged.videos[0].paths)
+    assert {path: before[path] for path in after} == after
+    assert verify_dataset(workspace, load_dataset(workspace, "shapes")) == []
+
+
+def test_ctrl_c_leaves_no_process_and_no_rubbish(workspace, shapes_videos, tmp_path):
+    slow = tmp_path / "ffmpeg"
+    real = find_ffmpeg().path
+    slow.write_text(f'#!/bin/sh\n[ "$1" = -version ] && exec {real} -version\nsleep 0.2\nexec {real} "$@"\n')
+    slow.chmod(0o755)
+    arguments = [sys.executable, "-c", INGEST, workspace.root, shapes_videos, "2"]
+    with subprocess.Popen(arguments, env={**os.environ, "VGAN_FFMPEG": str(slow)}, stderr=subprocess.PIPE) as child:
+        shards = workspace.dataset("shapes").shards
+        while not any(shards.glob(".tmp-*")):
+            assert child.poll() is None
+            time.sleep(0.01)
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate()
+    assert b"KeyboardInterrupt" in errors
+    assert set(state_of(workspace)) == set(), "no shard, no spool, no lease"
+    assert not any(str(slow) in (process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))
 
 
 def test_a_file_that_changes_while_it_is_read_is_rejected(workspace, shapes_videos, tmp_path, monkeypatch):

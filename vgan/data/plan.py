@@ -5,6 +5,7 @@ Files are known by the sha256 of their bytes, never by name or date. Planning wr
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from ..storage import sha256_file, storage_errors
 from ..workspace import Workspace
 from .manifest import batch_problems, current_version
 from .names import text_of
+
+log = logging.getLogger(__name__)
 
 INGEST_VERSION = 1  # of decoding, cutting and writing: with another, equal videos would give other bytes
 EXTENSIONS = {
@@ -96,7 +99,7 @@ def plan_ingest(
         config=config,
         base=base.digest() if base else None,
         kept=tuple(sorted(batch.key for batch in kept)),
-        batches=_into_batches(new, text_of(str(root)), same, config, ensure=ensure),
+        batches=_into_batches(new, known, text_of(str(root)), same, config, ensure=ensure),
         unchanged=len(sources) - len(new),
         rejections=tuple(sorted(listing.rejections, key=lambda rejection: rejection.path)),
     )
@@ -109,7 +112,7 @@ def digests_of(batch: Batch) -> set[str]:
 
 
 def _into_batches(
-    new: list[Source], root: str, base: Dataset | None, config: IngestConfig, *, ensure: bool
+    new: list[Source], known: set[str], root: str, base: Dataset | None, config: IngestConfig, *, ensure: bool
 ) -> tuple[BatchPlan, ...]:
     """Batches of the asked size; a damaged batch whose files are all there is made again as it was."""
     by_digest = {source.digest_sha256: source for source in new}
@@ -118,6 +121,8 @@ def _into_batches(
         digests = digests_of(batch)
         if digests and digests <= by_digest.keys():
             parts.append([by_digest.pop(digest) for digest in sorted(digests)])
+        elif lost := len(digests - known - by_digest.keys()):
+            log.warning("batch %s is damaged and %d of its videos are gone: they leave the dataset", batch.key, lost)
     rest = [by_digest[digest] for digest in sorted(by_digest)]
     parts += [rest[at : at + config.videos_per_batch] for at in range(0, len(rest), config.videos_per_batch)]
     keys = [_key(part, config) for part in parts]
