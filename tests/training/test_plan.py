@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import write_dataset
+from shapes_dataset import write_dataset
 
 from vgan.config import TrainConfig
 from vgan.data.manifest import load_dataset

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load, save
+from shapes_dataset import write_dataset
 from test_checkpoint import replace, tensors_of
 
 from vgan.config import TrainConfig
@@ -48,8 +52,6 @@ def results(folder: RunFolder) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, RunFolder]:
-    from conftest import write_dataset
-
     workspace = Workspace.open(tmp_path_factory.mktemp("undisturbed"))
     write_dataset(workspace)
     record, unchanged = train(workspace, "shapes", CONFIG)
@@ -71,24 +73,37 @@ def test_a_run_killed_three_times_ends_bit_for_bit_like_an_undisturbed_one(works
     assert results(workspace.run(record.run)) == results(undisturbed[1])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_saves_a_checkpoint_and_exits_with_75(workspace, number):
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, subprocess.Popen[bytes], str]:
+    """A workspace with a run that SIGTERM stopped, its child, and what the child said."""
+    workspace = Workspace.open(tmp_path_factory.mktemp("stopped"))
+    write_dataset(workspace)
     folder, child = start_child(workspace, CONFIG)
     wait_for_step(folder, child, 7)
-    child.send_signal(number)
-    errors = child.communicate()[1].decode()
-    assert child.returncode == 75, errors
-    assert "error: stopped at step" in errors
-    saved = int(max(folder.checkpoints.glob("*.json")).stem)
-    assert saved == json.loads(folder.metrics.read_text().splitlines()[-1])["step"]
+    child.terminate()
+    return workspace, child, child.communicate()[1].decode()
+
+
+@pytest.fixture
+def stopped_copy(stopped, tmp_path) -> tuple[Workspace, RunFolder, int]:
+    """A copy of it, its run, and the step of the last checkpoint."""
+    shutil.copytree(stopped[0].root, tmp_path / "copy")
+    workspace = Workspace.open(tmp_path / "copy")
+    (folder,) = workspace.root.glob("runs/*")
+    return workspace, RunFolder(folder), int(max((folder / "checkpoints").glob("*.json")).stem)
+
+
+def test_sigterm_saves_a_checkpoint_of_this_very_step_and_exits_with_75(stopped, stopped_copy):
+    _, child, said = stopped
+    _, folder, saved = stopped_copy
+    assert child.returncode == 75, said
+    assert f"error: stopped at step {saved} of {STEPS}" in said
+    assert json.loads(folder.metrics.read_text().splitlines()[-1])["step"] == saved
     assert not folder.record.exists()
 
 
-def test_a_run_stopped_by_a_signal_resumes_to_the_same_weights(workspace, undisturbed):
-    folder, child = start_child(workspace, CONFIG)
-    wait_for_step(folder, child, 13)
-    child.terminate()
-    child.communicate()
+def test_a_run_stopped_by_a_signal_resumes_to_the_same_weights(stopped_copy, undisturbed):
+    workspace, folder, _ = stopped_copy
     train(workspace, "shapes", CONFIG)
     assert results(folder) == results(undisturbed[1])
 
@@ -133,15 +148,8 @@ def test_progress_and_metrics_are_delivered_once_and_in_order(workspace):
     assert list(folder.samples.glob("*.mp4"))
 
 
-def test_weights_that_are_not_finite_end_with_diverged_and_the_checkpoint_stays(workspace):
-    import torch
-    from safetensors.torch import load, save
-
-    folder, child = start_child(workspace, CONFIG)
-    wait_for_step(folder, child, 7)
-    child.terminate()
-    child.communicate()
-    saved = int(max(folder.checkpoints.glob("*.json")).stem)
+def test_weights_that_are_not_finite_end_with_diverged_and_the_checkpoint_stays(stopped_copy):
+    workspace, folder, saved = stopped_copy
     tensors = load(tensors_of(folder, saved).read_bytes())
     tensors["generator.rgb.bias"] = torch.full_like(tensors["generator.rgb.bias"], float("nan"))
     replace(folder, saved, save(tensors))
@@ -151,11 +159,8 @@ def test_weights_that_are_not_finite_end_with_diverged_and_the_checkpoint_stays(
     assert not folder.record.exists()
 
 
-def test_damaged_checkpoints_end_with_corrupt_data(workspace):
-    folder, child = start_child(workspace, CONFIG)
-    wait_for_step(folder, child, 7)
-    child.terminate()
-    child.communicate()
+def test_damaged_checkpoints_end_with_corrupt_data(stopped_copy):
+    workspace, folder, _ = stopped_copy
     for path in folder.checkpoints.glob("*.safetensors"):
         path.write_bytes(b"\x80\x04.")
     with pytest.raises(CorruptDataError, match="is valid"):
@@ -239,9 +244,9 @@ def test_the_child_dies_with_its_supervisor(workspace):
 
 
 def test_a_time_budget_is_measured_once_and_a_resume_keeps_it(workspace):
-    config = CONFIG.model_copy(update={"budget": "2s"})
+    config = CONFIG.model_copy(update={"budget": "3s"})
     folder, child = start_child(workspace, config)
-    wait_for_step(folder, child, 2)
+    wait_for_step(folder, child, 1)
     plan = folder.plan.read_bytes()
     child.kill()
     child.communicate()

@@ -108,12 +108,15 @@ def open_run(workspace: Workspace, key: str, stop: Callable[[], bool]) -> Run:
 
 
 def _decide(folder: RunFolder, config: RunConfig, device: torch.device, source: ClipSource) -> RunBudget:
-    probe = build_state(config, device)
+    """The run's budget; measured, where that is needed, on a copy of the run that nothing else sees."""
+    probe: list[TrainState] = []
     bf16 = supports_bf16(device)
 
     def step() -> None:
-        video_BCTHW, label_B = source.at(probe.steps)
-        train_step(probe, config.recipe, video_BCTHW, label_B, seed=0, budget=1 << 40, bf16=bf16)
+        state = probe[0] if probe else build_state(config, device)
+        probe[:] = [state]
+        video_BCTHW, label_B = source.at(state.steps)
+        train_step(state, config.recipe, video_BCTHW, label_B, seed=0, budget=1 << 40, bf16=bf16)
 
     return decide_budget(folder, config, device, step)
 
