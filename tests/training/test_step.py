@@ -12,7 +12,7 @@ from vgan.training.recipe import recipe_for
 from vgan.training.step import TrainState, step_seed, to_unit, train_step
 
 SHAPE = ClipShape(frames=4, height=16, width=16, labels=2)
-RECIPE = recipe_for("tiny", SHAPE, 4)
+RECIPE = recipe_for("tiny", 4)
 
 
 def fresh_state() -> TrainState:

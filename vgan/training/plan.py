@@ -70,7 +70,7 @@ def resolve(dataset: Dataset, config: TrainConfig) -> RunConfig:
         fps=ingest.fps,
         config=config,
         network=r3_network(config.preset, shape),
-        recipe=recipe_for(config.preset, shape, config.batch),
+        recipe=recipe_for(config.preset, config.batch),
     )
 
 

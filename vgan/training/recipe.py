@@ -10,7 +10,6 @@ import math
 from pydantic import Field
 
 from ..config import Spec
-from ..models.network import ClipShape
 
 
 class Recipe(Spec):
@@ -26,8 +25,10 @@ class Recipe(Spec):
     decay_from: float = Field(
         default=2 / 3, ge=0, le=1, description="Share after which the step sizes fall to 0, linearly."
     )
-    gamma_start: float = Field(gt=0, description="Weight of R1 and R2 at the beginning.")
-    gamma_end: float = Field(gt=0, description="Weight of R1 and R2 at the end; exponential between.")
+    gamma_start: float = Field(
+        default=16.0, gt=0, description="Weight of R1 and R2 (means over frames) at the beginning."
+    )
+    gamma_end: float = Field(default=1.6, gt=0, description="Weight of R1 and R2 at the end; exponential between.")
     clip_norm: float = Field(default=1.0, gt=0, description="Gradients longer than this are shortened to it.")
     ema_clips: float = Field(default=2000.0, gt=0, description="Longest half-life of the averaged generator, in clips.")
     ema_share: float = Field(
@@ -53,7 +54,6 @@ class Recipe(Spec):
         return 0.5 ** (self.batch / half_life)
 
 
-def recipe_for(preset: str, shape: ClipShape, batch: int | None) -> Recipe:
-    """The recipe of a preset for clips of this shape; `batch` replaces the preset's."""
-    start, end = (2.0, 0.2) if max(shape.height, shape.width) <= 32 else (1.0, 0.1)
-    return Recipe(gamma_start=start, gamma_end=end, batch=batch or {"tiny": 16, "small": 32, "base": 64}[preset])
+def recipe_for(preset: str, batch: int | None) -> Recipe:
+    """The recipe of a preset; `batch` replaces the preset's."""
+    return Recipe(batch=batch or {"tiny": 16, "small": 32, "base": 64}[preset])
