@@ -58,8 +58,8 @@ def _evaluation(trained: TrainedRun, figure: float, finite: bool, diversity: flo
         real_clips=8, fake_clips=16,
     )  # fmt: skip
     return Evaluation(
-        run=trained.run, weights_sha256=trained.generator.weights_sha256, dataset="toys", dataset_digest=trained.dataset_digest,
-        config=EvaluateConfig(), protocol=digest_of("test"), heldout_clips=8, generated_clips=16, metrics=(metric,),
-        probes={}, probes_real={}, finite=finite,
+        run=trained.run, weights_sha256=trained.generator.weights_sha256, dataset="toys",
+        dataset_digest=trained.dataset_digest, config=EvaluateConfig(), protocol=digest_of("test"),
+        heldout_clips=8, generated_clips=16, metrics=(metric,), probes={}, probes_real={}, finite=finite,
         diversity=diversity, primary=FRECHET,
     )  # fmt: skip

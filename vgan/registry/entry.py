@@ -79,7 +79,9 @@ class VideoGenerator(PythonModel):
         self.code = import_verified(folder)
         self.sampler: Any = importlib.import_module(f"{self.code.__name__}.sampling").Sampler(folder)
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> Output:
+    def predict(  # pyright: ignore[reportIncompatibleMethodOverride]  (MLflow's own signature says None)
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> Output:
         """Generate `num_videos` clips; see the module's docstring for input, params and output."""
         options = {"seed": 0, "label": "", "output": "array", **(params or {})}
         num = self._check(model_input, options)
