@@ -91,6 +91,11 @@ class RunFolder:
         return self.path / "samples"
 
     @property
+    def contact_sheet(self) -> Path:
+        """Picture of the finished generator's first clips, one clip a row."""
+        return self.samples / "contact-sheet.png"
+
+    @property
     def log(self) -> Path:
         """Standard output and error of the training process."""
         return self.path / "train.log"

@@ -144,7 +144,7 @@ def test_progress_and_metrics_are_delivered_once_and_in_order(workspace):
     )
     assert reports[-1] == (20, 20)
     folder = workspace.run(record.run)
-    assert (folder.samples / "final.png").read_bytes().startswith(b"\x89PNG")
+    assert folder.contact_sheet.read_bytes().startswith(b"\x89PNG")
     assert list(folder.samples.glob("*.mp4"))
 
 

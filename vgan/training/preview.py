@@ -27,9 +27,9 @@ def write_sheet(folder: RunFolder, generator: Generator, steps: int) -> None:
 
 
 def write_final(folder: RunFolder, generator: Generator, config: RunConfig) -> None:
-    """samples/final.png and a few playable samples/seed-<seed>.mp4, marked as synthetic."""
+    """samples/contact-sheet.png and a few playable samples/seed-<seed>.mp4, marked as synthetic."""
     clips_NTHWC = preview_clips(generator, SHEET_CLIPS)
-    write_png(folder.samples / "final.png", contact_sheet(clips_NTHWC))
+    write_png(folder.contact_sheet, contact_sheet(clips_NTHWC))
     for seed, clip_THWC in enumerate(clips_NTHWC[:VIDEO_CLIPS]):
         metadata = synthetic_metadata(config.dataset, config.run, seed)
         write_mp4(folder.samples / f"seed-{seed}.mp4", clip_THWC, config.fps, metadata)
