@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import typer
 
 from flows.cli import console
+from flows.cli.embedded import prepare_prefect
 from flows.cli.guard import JsonOption, WorkspaceOption, guarded
 from flows.cli.options import with_config
 from flows.cli.stages import NameOption, VideosOption, evaluation_json, ingest_json, print_ingest, print_metrics
@@ -17,15 +17,6 @@ from vgan.config import EvaluateConfig, IngestConfig, RegisterConfig, TrainConfi
 from vgan.records import RetrainReport
 from vgan.workspace import Workspace
 
-# Prefect and MLflow read these when they are imported; what the user set stays.
-QUIET = {
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    "PREFECT_LOGGING_EXTRA_LOGGERS": "vgan,tasks",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-}
 DEMO_NAME = "shapes"
 # One clip holds nearly the whole second of each video; small enough to learn in two minutes on two cores.
 DEMO_INGEST = IngestConfig(frames=8, height=32, width=32, fps=8.0, labels="folder")
@@ -90,8 +81,7 @@ def retrain_here(
     register_config: RegisterConfig,
 ) -> RetrainReport:
     """Run the `retrain` flow in this process; Prefect starts a server of its own unless PREFECT_API_URL names one."""
-    for key, value in QUIET.items():
-        os.environ.setdefault(key, value)
+    prepare_prefect()
     from flows.retrain_flow import retrain
     from tasks import progress
 

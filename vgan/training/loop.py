@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -25,6 +26,8 @@ from .plan import RunBudget, RunConfig, read_config
 from .preview import write_final, write_sheet
 from .source import ClipSource
 from .step import TrainState, step_seed, train_step
+
+log = logging.getLogger(__name__)
 
 REPORTS = 200  # lines of metrics.jsonl over the whole budget
 
@@ -104,6 +107,8 @@ def open_run(workspace: Workspace, key: str, stop: Callable[[], bool]) -> Run:
     budget = _decide(folder, config, device, source)
     state = build_state(config, device)
     found = resume(folder, state, key, config.training_code)
+    if found:
+        log.info("resuming at step %d of %d", state.steps, budget.steps)
     return Run(folder, config, device, source, budget, state, stop, found.seconds if found else 0.0)
 
 
