@@ -52,7 +52,7 @@ def run(
 @app.command()
 @guarded
 def demo(
-    budget: str = typer.Option("100s", "--budget", help="How long to train: '90s', '15m', or '20kclips'."),
+    budget: str = typer.Option("170s", "--budget", help="How long to train: '90s', '15m', or '20kclips'."),
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:

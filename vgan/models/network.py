@@ -60,10 +60,15 @@ class R3Network(Spec):
     discriminator: R3Discriminator
 
 
-_WIDTHS: dict[str, tuple[int, ...]] = {
+_GENERATOR_WIDTHS: dict[str, tuple[int, ...]] = {
     "tiny": (96, 64, 48),
     "small": (192, 128, 96, 64),
     "base": (256, 256, 192, 128, 64),
+}
+_DISCRIMINATOR_WIDTHS: dict[str, tuple[int, ...]] = {
+    "tiny": (64, 96, 128),
+    "small": (64, 96, 128, 192),
+    "base": (64, 128, 192, 256),
 }
 
 
@@ -73,15 +78,14 @@ def r3_network(preset: str, shape: ClipShape) -> R3Network:
     The coarsest feature map has about 4 x 4 places; what the preset has too few stages for
     is left to the pixel shuffle at the end.
     """
-    widths = _WIDTHS[preset]
+    widths = _GENERATOR_WIDTHS[preset]
     doublings = max(1, min(_doublings(shape.height), _doublings(shape.width)))
     stages = min(len(widths) - 1, doublings)
     head = 2 ** (doublings - stages)
     fold = _fold(preset, shape)
-    levels = 3 if preset == "tiny" else 4
     return R3Network(
         generator=R3Generator(widths=widths[: stages + 1], head=head),
-        discriminator=R3Discriminator(fold=fold, widths=tuple(reversed(widths))[:levels]),
+        discriminator=R3Discriminator(fold=fold, widths=_DISCRIMINATOR_WIDTHS[preset]),
     )
 
 

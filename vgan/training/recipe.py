@@ -15,9 +15,9 @@ from ..config import Spec
 class Recipe(Spec):
     """The constants of a run; all shares are of the whole budget in clips."""
 
-    batch: int = Field(default=16, ge=2, description="Real clips in one step; as many generated ones.")
+    batch: int = Field(default=8, ge=2, description="Real clips in one step; as many generated ones.")
     lr_generator: float = Field(default=1e-3, gt=0, description="Adam step size of the generator at its peak.")
-    lr_discriminator: float = Field(default=4e-4, gt=0, description="Adam step size of the discriminator at its peak.")
+    lr_discriminator: float = Field(default=8e-4, gt=0, description="Adam step size of the discriminator at its peak.")
     beta2: float = Field(default=0.99, gt=0, lt=1, description="Adam's second decay; the first is 0.")
     warmup_clips: int = Field(
         default=480, ge=0, description="Clips over which the step sizes rise from 0; at most a 20th of the budget."
@@ -56,4 +56,4 @@ class Recipe(Spec):
 
 def recipe_for(preset: str, batch: int | None) -> Recipe:
     """The recipe of a preset; `batch` replaces the preset's."""
-    return Recipe(batch=batch or {"tiny": 16, "small": 32, "base": 64}[preset])
+    return Recipe(batch=batch or {"tiny": 8, "small": 32, "base": 64}[preset])
