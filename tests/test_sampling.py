@@ -5,43 +5,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import made_generator
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save
+from made_generator import generator_record
 
 from vgan.errors import ConfigError, CorruptDataError
-from vgan.models.interface import build_generator
-from vgan.models.network import ClipShape, r3_network
-from vgan.records import GeneratorRecord
+from vgan.models.network import ClipShape
 from vgan.sampling import Sampler, load_generator, write_samples
 
 SHAPE = ClipShape(frames=4, height=16, width=24, labels=2)
 
 
 def write_generator(folder: Path, labels: tuple[str, ...] = ("left", "up")) -> Path:
-    torch.manual_seed(0)
-    network = r3_network("tiny", SHAPE).generator
-    record = GeneratorRecord(
-        family="r3",
-        network=network.model_dump(mode="json"),
-        labels=labels,
-        frames=SHAPE.frames,
-        height=SHAPE.height,
-        width=SHAPE.width,
-        fps=8.0,
-        weights_sha256="",
-        run="run-1",
-        dataset="shapes",
-        dataset_digest="0" * 64,
-        vgan_version="0.1.0",
-    )
-    weights = {name: value.contiguous() for name, value in build_generator(record).state_dict().items()}
-    content = save(weights)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "weights.safetensors").write_bytes(content)
-    record = record.model_copy(update={"weights_sha256": hashlib.sha256(content).hexdigest()})
-    (folder / "generator.json").write_bytes(record.to_json())
+    record = generator_record(SHAPE, labels=labels, run="run-1", dataset="shapes")
+    made_generator.write_generator(folder, record)
     return folder
 
 

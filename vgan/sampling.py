@@ -21,8 +21,9 @@ from safetensors.torch import load
 from .errors import ConfigError, CorruptDataError
 from .media.encode import contact_sheet, write_mp4, write_png
 from .media.provenance import synthetic_metadata
+from .models.families import build_generator
 from .models.generate import generate_clip
-from .models.interface import Generator, build_generator
+from .models.interface import Generator
 from .records import GeneratorRecord
 from .storage import read_bytes, sha256_file, write_atomic
 

@@ -6,16 +6,15 @@ import hashlib
 from collections.abc import Callable
 
 import numpy as np
-import torch
-from safetensors.torch import save
+from made_generator import generator_record, write_generator
 
 from vgan.config import IngestConfig, TrainConfig
 from vgan.data.manifest import new_version, write_version
 from vgan.data.shapes import DIRECTIONS, render_video
 from vgan.data.shards import Sample, write_shards
-from vgan.models.interface import Generator, build_generator
-from vgan.models.network import R3Generator
-from vgan.records import Batch, Dataset, GeneratorRecord, Split, TrainedRun, Video
+from vgan.models.interface import Generator
+from vgan.models.network import ClipShape, R3Generator
+from vgan.records import Batch, Dataset, Split, TrainedRun, Video
 from vgan.storage import write_atomic
 from vgan.workspace import Workspace
 
@@ -68,19 +67,12 @@ def write_run(
 ) -> TrainedRun:
     """A finished run with an untrained generator, its weights changed by `change`."""
     folder, config = workspace.run(run), dataset.config
-    record = GeneratorRecord(
-        family="r3", network=R3Generator(widths=(16, 16, 16), head=2).model_dump(mode="json"), labels=dataset.labels,
-        frames=config.frames, height=config.height, width=config.width, fps=config.fps, weights_sha256="",
-        run=run, dataset=dataset.name, dataset_digest=dataset.digest(), vgan_version="0",
+    shape = ClipShape(frames=config.frames, height=config.height, width=config.width, labels=len(dataset.labels))
+    record = generator_record(
+        shape, network=R3Generator(widths=(16, 16, 16), head=2), labels=dataset.labels, run=run, dataset=dataset.name,
+        dataset_digest=dataset.digest(), fps=config.fps,
     )  # fmt: skip
-    torch.manual_seed(hash_of(run))
-    network = build_generator(record)
-    with torch.no_grad():
-        change(network)
-    weights = save({key: value.contiguous() for key, value in network.state_dict().items()})
-    record = record.model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
-    write_atomic(folder.generator / "weights.safetensors", weights)
-    write_atomic(folder.generator / "generator.json", record.to_json())
+    record = write_generator(folder.generator, record, hash_of(run), change)
     trained = TrainedRun(
         run=run, dataset=dataset.name, dataset_digest=dataset.digest(), config=TrainConfig(), device="cpu",
         steps=10, clips=160, seconds=1.0, generator=record, git_commit=None,

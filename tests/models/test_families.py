@@ -1,36 +1,19 @@
 import pytest
 import torch
+from made_generator import generator_record
 
 from vgan.errors import ConfigError, CorruptDataError
-from vgan.models.interface import build_discriminator, build_generator
-from vgan.models.network import ClipShape, R3Network, r3_network
-from vgan.records import GeneratorRecord
+from vgan.models.families import build_discriminator, build_generator
+from vgan.models.network import ClipShape, r3_network
 
 SHAPES = [(8, 32, 32, 2), (16, 64, 64, 0), (4, 16, 16, 3), (3, 40, 24, 0), (64, 16, 16, 0), (2, 48, 80, 2)]
-
-
-def record_of(network: R3Network, shape: ClipShape) -> GeneratorRecord:
-    return GeneratorRecord(
-        family="r3",
-        network=network.generator.model_dump(mode="json"),
-        labels=tuple(f"class{i}" for i in range(shape.labels)),
-        frames=shape.frames,
-        height=shape.height,
-        width=shape.width,
-        fps=8.0,
-        weights_sha256="",
-        run="r",
-        dataset="d",
-        dataset_digest="",
-        vgan_version="0",
-    )
 
 
 def build(preset: str, frames: int, height: int, width: int, labels: int):
     torch.manual_seed(0)
     shape = ClipShape(frames=frames, height=height, width=width, labels=labels)
     network = r3_network(preset, shape)
-    return build_generator(record_of(network, shape)), build_discriminator(
+    return build_generator(generator_record(shape, network=network.generator)), build_discriminator(
         "r3", network.discriminator.model_dump(mode="json"), shape
     )
 
@@ -88,6 +71,6 @@ def test_an_unknown_family_is_refused_with_the_known_ones():
 
 def test_a_record_that_describes_no_network_is_corrupt():
     shape = ClipShape(frames=4, height=16, width=16)
-    record = record_of(r3_network("tiny", shape), shape)
+    record = generator_record(shape)
     with pytest.raises(CorruptDataError):
         build_generator(record.model_copy(update={"network": {"widths": "wide"}}))

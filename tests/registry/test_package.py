@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_generator import write_generator
+from made_generator import generator_record, write_generator
 
 from vgan.errors import CorruptDataError
 from vgan.registry.package import ENTRY_FILE, build_package, packaged_modules, verify_package
@@ -40,7 +40,7 @@ print(list(rows.columns), list(rows["label"]), list(rows["seed"]))
 @pytest.fixture(scope="module")
 def generator_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("generator")
-    write_generator(folder)
+    write_generator(folder, generator_record())
     return folder
 
 

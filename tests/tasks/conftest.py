@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from made_generator import write_generator
+from made_generator import generator_record, write_generator
 
 from vgan.config import EvaluateConfig, IngestConfig, TrainConfig
 from vgan.records import Dataset, Evaluation, Metric, TrainedRun, digest_of
@@ -38,7 +38,7 @@ def dataset(workspace: Workspace) -> Dataset:
 def make_run(workspace: Workspace, dataset: Dataset) -> MakeRun:
     def make(key: str, *, figure: float = 1.0, finite: bool = True, diversity: float = 1.0, seed: int = 0) -> str:
         folder = workspace.run(key)
-        record = write_generator(folder.generator, run=key, dataset_digest=dataset.digest(), seed=seed)
+        record = write_generator(folder.generator, generator_record(run=key, dataset_digest=dataset.digest()), seed)
         trained = TrainedRun(
             run=key, dataset="toys", dataset_digest=dataset.digest(), config=TrainConfig(seed=seed), device="cpu",
             steps=3, clips=48, seconds=1.0, generator=record, git_commit="0" * 40,

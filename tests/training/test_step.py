@@ -2,11 +2,11 @@ import copy
 
 import pytest
 import torch
+from made_generator import generator_record
 
 from vgan.errors import DivergedError
-from vgan.models.interface import build_discriminator, build_generator
+from vgan.models.families import build_discriminator, build_generator
 from vgan.models.network import ClipShape, r3_network
-from vgan.records import GeneratorRecord
 from vgan.training.ema import update_average
 from vgan.training.recipe import recipe_for
 from vgan.training.step import TrainState, step_seed, to_unit, train_step
@@ -18,22 +18,8 @@ RECIPE = recipe_for("tiny", 4)
 def fresh_state() -> TrainState:
     torch.manual_seed(0)
     network = r3_network("tiny", SHAPE)
-    record = GeneratorRecord(
-        family="r3",
-        network=network.generator.model_dump(mode="json"),
-        labels=("a", "b"),
-        frames=4,
-        height=16,
-        width=16,
-        fps=8.0,
-        weights_sha256="",
-        run="r",
-        dataset="d",
-        dataset_digest="",
-        vgan_version="0",
-    )
     discriminator = build_discriminator("r3", network.discriminator.model_dump(mode="json"), SHAPE)
-    return TrainState.start(build_generator(record), discriminator, RECIPE)
+    return TrainState.start(build_generator(generator_record(SHAPE)), discriminator, RECIPE)
 
 
 def real_batch() -> tuple[torch.Tensor, torch.Tensor]:

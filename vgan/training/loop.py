@@ -15,7 +15,7 @@ from .. import __version__
 from ..data.loader import ClipSet
 from ..data.manifest import load_dataset
 from ..errors import ConfigError, CorruptDataError, ResumableError
-from ..models.interface import build_discriminator, build_generator
+from ..models.families import build_discriminator, build_generator
 from ..records import GeneratorRecord
 from ..storage import storage_errors
 from ..workspace import RunFolder, Workspace
