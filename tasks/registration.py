@@ -11,7 +11,6 @@ from vgan.config import RegisterConfig
 from vgan.data.manifest import load_dataset
 from vgan.errors import ConfigError, GateFailedError
 from vgan.evaluation.card import model_card
-from vgan.evaluation.evaluate import evaluate_generator
 from vgan.evaluation.gate import Verdict, decide
 from vgan.records import Dataset, Evaluation, ModelVersion, TrainedRun
 from vgan.storage import lease, read_bytes, write_atomic
@@ -116,6 +115,8 @@ def champion_evaluation(candidate: Candidate, champion: MlflowVersion) -> Evalua
             known = Evaluation.from_json(read_bytes(path), str(path))
             if known.weights_sha256 == weights and comparable(known, candidate.evaluation):
                 return known
+    from vgan.evaluation.evaluate import evaluate_generator  # torch, which a first registration does not need
+
     log.info("evaluating champion %s version %s on the present held-out clips", champion.name, champion.version)
     with tracking.downloaded(workspace, champion) as (package, _):
         made = evaluate_generator(package, workspace, candidate.dataset.name, run, candidate.evaluation.config)

@@ -12,6 +12,7 @@ from flows.cli.guard import JsonOption, WorkspaceOption, guarded
 from flows.cli.options import with_config
 from vgan.config import EvaluateConfig, IngestConfig, RegisterConfig, SampleConfig, TrainConfig
 from vgan.errors import CorruptDataError
+from vgan.evaluation.table import COLUMNS, metric_rows
 from vgan.records import Evaluation, IngestReport, ModelVersion, TrainedRun
 from vgan.workspace import Workspace
 
@@ -195,11 +196,7 @@ def print_ingest(report: IngestReport) -> None:
 
 def print_metrics(evaluation: Evaluation) -> None:
     """Every figure with its interval and its real-against-real floor."""
-    rows = [
-        (m.name, f"{m.value:.4g}", f"{m.low:.4g} to {m.high:.4g}", f"{m.floor:.4g}", m.better)
-        for m in evaluation.metrics
-    ] + [(f"probe: {name}", f"{value:.4g}", "", "", "") for name, value in evaluation.probes.items()]
-    console.print_table("Metrics", rows, ("metric", "value", "95 % interval", "real against real", "better"))
+    console.print_table("Metrics", metric_rows(evaluation), COLUMNS)
 
 
 def print_model(version: ModelVersion) -> None:

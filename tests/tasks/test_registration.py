@@ -146,7 +146,7 @@ def test_a_champion_whose_run_folder_is_gone_is_evaluated_from_the_registry(work
 
         return Evaluation.from_json(known, "known")
 
-    monkeypatch.setattr(registration, "evaluate_generator", evaluate)
+    monkeypatch.setattr("vgan.evaluation.evaluate.evaluate_generator", evaluate)
     make_run("toys-2", figure=1.5, seed=2)
     for _ in range(2):
         assert not registration.register(workspace, "toys-2", CONFIG).champion
