@@ -40,7 +40,7 @@ def retrain(
     marks = [time.monotonic()]
     report = ingest(videos, name, ingest_config, root)
     marks.append(time.monotonic())
-    trained, train_unchanged = train(root, name, train_config)
+    trained, train_unchanged = train(root, name, train_config, report.dataset_digest)
     marks.append(time.monotonic())
     evaluation, evaluate_unchanged = evaluate(root, trained.run, evaluate_config)
     marks.append(time.monotonic())

@@ -41,7 +41,7 @@ class Candidate:
                 )
         trained = TrainedRun.from_json(read_bytes(folder.record), str(folder.record))
         evaluation = Evaluation.from_json(read_bytes(folder.evaluation), str(folder.evaluation))
-        return cls(workspace, trained, evaluation, load_dataset(workspace, trained.dataset))
+        return cls(workspace, trained, evaluation, load_dataset(workspace, trained.dataset, trained.dataset_digest))
 
     @property
     def card(self) -> str:

@@ -26,14 +26,17 @@ SLOT_LEASE_SECONDS = 60  # a killed holder's slot comes free after this
 
 
 @task(name="train", **STAGE_POLICY)
-def train(root: str, name: str, config: TrainConfig) -> tuple[TrainedRun, bool]:
+def train(root: str, name: str, config: TrainConfig, version: str | None = None) -> tuple[TrainedRun, bool]:
     """Train, or resume from the newest checkpoint, or find the run finished.
+
+    `version` is the digest of the dataset version, so that a retry goes on with the same run
+    although an ingest has made another version meanwhile; None takes the current one.
 
     Returns:
         (the finished run, whether it was there before).
     """
     workspace = Workspace.open(root)
-    dataset = load_dataset(workspace, name)
+    dataset = load_dataset(workspace, name, version)
     run = prepare(workspace, dataset, config)
     synced = time.monotonic()
 
@@ -47,7 +50,7 @@ def train(root: str, name: str, config: TrainConfig) -> tuple[TrainedRun, bool]:
             synced = time.monotonic()
 
     with _gpu_slot(config), stage_progress("train") as progress:
-        return train_in_child(workspace, name, config, progress=progress, on_metrics=forward)
+        return train_in_child(workspace, name, config, version=version, progress=progress, on_metrics=forward)
 
 
 def _gpu_slot(config: TrainConfig) -> Any:

@@ -15,7 +15,7 @@ from shapes_dataset import write_dataset
 from test_checkpoint import replace, tensors_of
 
 from vgan.config import TrainConfig
-from vgan.data.manifest import load_dataset
+from vgan.data.manifest import load_dataset, write_version
 from vgan.errors import ConfigError, CorruptDataError, DivergedError, ResumableError
 from vgan.storage import sha256_file
 from vgan.training.plan import prepare
@@ -105,6 +105,16 @@ def test_sigterm_saves_a_checkpoint_of_this_very_step_and_exits_with_75(stopped,
 def test_a_run_stopped_by_a_signal_resumes_to_the_same_weights(stopped_copy, undisturbed):
     workspace, folder, _ = stopped_copy
     train(workspace, "shapes", CONFIG)
+    assert results(folder) == results(undisturbed[1])
+
+
+def test_a_dataset_version_made_meanwhile_does_not_disturb_a_run(stopped_copy, undisturbed):
+    workspace, folder, _ = stopped_copy
+    planned = load_dataset(workspace, "shapes")
+    newer = planned.model_copy(update={"config": planned.config.model_copy(update={"max_rejected": 1.0})})
+    write_version(workspace.dataset("shapes"), newer)
+    record, _ = train(workspace, "shapes", CONFIG, version=planned.digest())
+    assert record.dataset_digest == planned.digest() != newer.digest()
     assert results(folder) == results(undisturbed[1])
 
 

@@ -21,16 +21,23 @@ def current_version(folder: DatasetFolder) -> Dataset | None:
     return Dataset.from_json(read_bytes(folder.manifest), str(folder.manifest))
 
 
-def load_dataset(workspace: Workspace, name: str) -> Dataset:
-    """The current version of a dataset; raises ConfigError, which lists the known names, for an unknown one."""
-    dataset = current_version(workspace.dataset(name))
-    if dataset is None:
+def load_dataset(workspace: Workspace, name: str, digest: str | None = None) -> Dataset:
+    """The current version of a dataset, or the kept one of this digest.
+
+    Raises:
+        ConfigError: there is no such dataset, or it has no such version; lists the known names.
+        CorruptDataError: the manifest is damaged.
+    """
+    folder = workspace.dataset(name)
+    path = folder.version(digest) if digest else folder.manifest
+    if not path.exists():
         known = ", ".join(workspace.dataset_names()) or "none"
+        version = f"version {digest} of " if digest else ""
         raise ConfigError(
-            f"there is no dataset {name!r} in {workspace.root} (known: {known}).",
+            f"there is no {version}dataset {name!r} in {workspace.root} (known: {known}).",
             hint=f"Make it with `vgan ingest --videos FOLDER --name {name}`.",
         )
-    return dataset
+    return Dataset.from_json(read_bytes(path), str(path))
 
 
 def verify_dataset(workspace: Workspace, dataset: Dataset, progress: Progress = silent) -> list[str]:

@@ -14,7 +14,7 @@ import torch
 from .. import __version__
 from ..data.loader import ClipSet
 from ..data.manifest import load_dataset
-from ..errors import ConfigError, CorruptDataError, ResumableError
+from ..errors import ConfigError, ResumableError
 from ..models.families import build_discriminator, build_generator
 from ..records import GeneratorRecord
 from ..storage import storage_errors
@@ -91,12 +91,8 @@ def open_run(workspace: Workspace, key: str, stop: Callable[[], bool]) -> Run:
     device = choose_device(config.config.device)
     if config.config.threads:
         torch.set_num_threads(config.config.threads)
-    dataset = load_dataset(workspace, config.dataset)
-    if dataset.digest() != config.dataset_digest:
-        raise CorruptDataError(
-            f"dataset {config.dataset} is no longer the version that run {key} was planned for.",
-            hint="Train again: a new version makes a new run.",
-        )
+    # The version that the run was planned for, even if an ingest has made another one since.
+    dataset = load_dataset(workspace, config.dataset, config.dataset_digest)
     source = ClipSource(
         ClipSet(workspace.dataset(config.dataset), dataset, "train"),
         device,

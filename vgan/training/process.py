@@ -42,6 +42,7 @@ def train(
     name: str,
     config: TrainConfig,
     *,
+    version: str | None = None,
     progress: Progress = silent,
     on_metrics: MetricsListener | None = None,
 ) -> tuple[TrainedRun, bool]:
@@ -54,6 +55,7 @@ def train(
         workspace: holds the dataset; the run is written there.
         name: of the dataset.
         config: what to train.
+        version: digest of the dataset version; None takes the current one.
         progress: told clips done, clips in all, and the speed.
         on_metrics: given each line of metrics.jsonl, in order, once; a resumed run's earlier lines come first.
 
@@ -66,7 +68,7 @@ def train(
         DivergedError: a loss or gradient was not finite.
         ResumableError: the child was killed; the same call resumes. StoppedError when it was asked to stop.
     """
-    dataset = load_dataset(workspace, name)
+    dataset = load_dataset(workspace, name, version)
     folder = workspace.run(run_key(dataset, config))
     if (finished := finished_run(folder)) is not None:
         return finished, True
