@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,8 @@ import mlflow
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
-from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset as MlflowDataset
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
@@ -126,24 +127,22 @@ def sync_run(workspace: Workspace, run: str, dataset: Dataset, config: dict[str,
     experiment_id = experiment(api, workspace, dataset.name)
     run_id = find_run(api, experiment_id, run)
     if run_id is None:
-        run_id = api.create_run(experiment_id, tags={RUN_TAG: run}, run_name=run).info.run_id
-        source = str(workspace.dataset(dataset.name).version(dataset.digest()))
-        with mlflow.start_run(run_id=run_id):
-            mlflow.log_input(_dataset_input(source, dataset), context="training")
-        api.set_tag(run_id, "vgan.dataset_digest", dataset.digest())
-    known = api.get_run(run_id).data.params
-    params = [Param(key, str(value)) for key, value in config.items() if key not in known]
+        tags = {RUN_TAG: run, "vgan.dataset_digest": dataset.digest()}
+        run_id = api.create_run(experiment_id, tags=tags, run_name=run).info.run_id
+    known = api.get_run(run_id)
+    if known.inputs is None or not known.inputs.dataset_inputs:
+        api.log_inputs(run_id, [_dataset_input(workspace, dataset)])
+    params = [Param(key, str(value)) for key, value in config.items() if key not in known.data.params]
     api.log_batch(run_id, params=params)
     _replay_metrics(api, run_id, workspace.run(run).metrics)
     return run_id
 
 
-def _dataset_input(source: str, dataset: Dataset) -> MetaDataset:
-    from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource  # noqa: F401  (registers the source)
-    from mlflow.data.http_dataset_source import HTTPDatasetSource
-
-    # MLflow names a dataset by source and digest; the manifest's place is the source.
-    return MetaDataset(HTTPDatasetSource(Path(source).as_uri()), name=dataset.name, digest=dataset.digest()[:32])
+def _dataset_input(workspace: Workspace, dataset: Dataset) -> DatasetInput:
+    """The dataset version as the run's input: the kept manifest is its source."""
+    source = json.dumps({"uri": str(workspace.dataset(dataset.name).version(dataset.digest()))})
+    entity = MlflowDataset(dataset.name, dataset.digest()[:32], source_type="local", source=source)
+    return DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
 
 
 def _replay_metrics(api: MlflowClient, run_id: str, path: Path) -> None:
@@ -152,6 +151,7 @@ def _replay_metrics(api: MlflowClient, run_id: str, path: Path) -> None:
         return
     history = api.get_metric_history(run_id, "clips")
     last = max((metric.step for metric in history), default=-1)
+    now = _milliseconds()
     waiting: list[Metric] = []
     for line in path.read_text().splitlines():
         try:
@@ -160,9 +160,13 @@ def _replay_metrics(api: MlflowClient, run_id: str, path: Path) -> None:
             break  # the training process is in the middle of this line
         step = int(values["step"])
         if step > last:
-            waiting += [Metric(k, float(v), 0, step) for k, v in values.items() if k != "step" and v is not None]
+            waiting += [Metric(k, float(v), now, step) for k, v in values.items() if k != "step" and v is not None]
     for start in range(0, len(waiting), METRICS_PER_CALL):
         api.log_batch(run_id, metrics=waiting[start : start + METRICS_PER_CALL])
+
+
+def _milliseconds() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def finish_run(workspace: Workspace, run_id: str, trained: TrainedRun, evaluation: Evaluation, card: str) -> None:
@@ -172,7 +176,7 @@ def finish_run(workspace: Workspace, run_id: str, trained: TrainedRun, evaluatio
     figures = {f"eval/{m.name}": m.value for m in evaluation.metrics}
     figures |= {f"eval/{m.name}_floor": m.floor for m in evaluation.metrics}
     figures |= {f"probe/{name}": value for name, value in evaluation.probes.items()}
-    metrics = [Metric(key, value, 0, trained.steps) for key, value in figures.items()]
+    metrics = [Metric(key, value, _milliseconds(), trained.steps) for key, value in figures.items()]
     tags = {
         "vgan.git_commit": trained.git_commit or "",
         "vgan.device": trained.device,

@@ -103,6 +103,7 @@ def test_metrics_that_mlflow_missed_are_replayed_once(workspace: Workspace, make
     whole = path.read_bytes()
     path.write_bytes(whole[: whole.index(b"\n") + 1] + b'{"step": 2, "cl')  # the trainer is in mid line
     run_id = tracking.sync_run(workspace, run, dataset, {"seed": 0})
+    assert tracking.client(workspace).get_run(run_id).info.status == "RUNNING"
     path.write_bytes(whole)
     for _ in range(2):
         assert tracking.sync_run(workspace, run, dataset, {"seed": 0}) == run_id
