@@ -310,7 +310,9 @@ def test_ctrl_c_leaves_no_process_and_no_rubbish(workspace, shapes_videos, tmp_p
     real = find_ffmpeg().path
     slow.write_text(f'#!/bin/sh\n[ "$1" = -version ] && exec {real} -version\nsleep 0.2\nexec {real} "$@"\n')
     slow.chmod(0o755)
-    arguments = [sys.executable, "-c", INGEST, workspace.root, shapes_videos, "2"]
+    # A shell without a terminal starts its background jobs with SIGINT ignored, and a child inherits that.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    arguments = [sys.executable, "-c", listening + INGEST, workspace.root, shapes_videos, "2"]
     with subprocess.Popen(arguments, env={**os.environ, "VGAN_FFMPEG": str(slow)}, stderr=subprocess.PIPE) as child:
         shards = workspace.dataset("shapes").shards
         while not any(shards.glob(".tmp-*")):

@@ -166,7 +166,7 @@ def test_tensors_of_another_network_are_refused(folder):
 KILLED_WRITER = """
 import sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 from test_step import fresh_state, take_step
 from vgan.training.checkpoint import resume, save_checkpoint
 from vgan.workspace import RunFolder
@@ -178,7 +178,9 @@ save_checkpoint(RunFolder(Path({folder!r})), state, "run", 1, 0.0)
 
 @pytest.mark.parametrize("point", ["before_fsync", "before_rename", "before_manifest"])
 def test_a_writer_killed_while_saving_leaves_no_checkpoint(folder, point):
-    script = KILLED_WRITER.format(tests=str(Path(__file__).parent), folder=str(folder.path))
+    script = KILLED_WRITER.format(
+        tests=[str(Path(__file__).parent), str(Path(__file__).parents[1])], folder=str(folder.path)
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, "VGAN_FAULT": point}, check=False, timeout=100
     )
