@@ -27,8 +27,11 @@ def listen(sink_of: Callable[[str], Progress]) -> None:
 @contextmanager
 def stage_progress(stage: str) -> Iterator[Progress]:
     """A sink that updates the stage's progress artifact, at most every two seconds, and the terminal."""
-    created = create_progress_artifact(0.0, key=f"{stage}-progress", description=f"{stage}: starting")
-    artifact = cast(UUID, created)  # outside a coroutine it is never one
+    artifact: UUID | None = None
+    # Progress is for people; a server that is away must not stop the work.
+    with suppress(Exception):
+        created = create_progress_artifact(0.0, key=f"{stage}-progress", description=f"{stage}: starting")
+        artifact = cast(UUID, created)  # outside a coroutine it is never one
     shown = terminal(stage) if terminal else None
     last = 0.0
 
@@ -37,9 +40,8 @@ def stage_progress(stage: str) -> Iterator[Progress]:
         if shown:
             shown(done, total, note)
         now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_UPDATES or done >= total:
+        if artifact is not None and (now - last >= SECONDS_BETWEEN_UPDATES or done >= total):
             last = now
-            # Progress is for people; a server that is away must not stop the work.
             with suppress(Exception):
                 update_progress_artifact(artifact, 100.0 * done / max(total, 1e-9), f"{stage}: {note}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
+import httpx
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
@@ -16,7 +17,8 @@ def retry_can_help(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -
     error = state.result(raise_on_failure=False)
     if isinstance(error, VganError):
         return error.retryable
-    return isinstance(error, (ConnectionError, TimeoutError))
+    # Prefect's own client raises httpx errors when its server is away.
+    return isinstance(error, (ConnectionError, TimeoutError, httpx.TransportError))
 
 
 class StagePolicy(TypedDict):

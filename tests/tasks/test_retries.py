@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import httpx
 import pytest
 from prefect.client.schemas.objects import TaskRun
 from prefect.states import Failed
@@ -34,7 +35,10 @@ def test_our_errors_say_whether_a_retry_can_help(kind: type[errors.VganError]) -
     assert asked(kind("what")) == (kind.__name__ in HELPS)
 
 
-@pytest.mark.parametrize(("error", "helps"), [(ConnectionError(), True), (TimeoutError(), True), (ValueError(), False)])
+@pytest.mark.parametrize(
+    ("error", "helps"),
+    [(ConnectionError(), True), (TimeoutError(), True), (httpx.ConnectError("away"), True), (ValueError(), False)],
+)
 def test_other_failures_are_retried_only_when_they_pass(error: Exception, helps: bool) -> None:
     assert asked(error) is helps
 
