@@ -45,7 +45,8 @@ def wait_for(what: Callable[[], object], run: subprocess.Popen[str], seconds: fl
 
 
 def checkpoints(workspace: Path) -> list[Path]:
-    return [p for p in workspace.glob("runs/*/checkpoints/*") if not p.name.startswith(".")]
+    """Manifests: tensors that none names yet are no checkpoint."""
+    return list(workspace.glob("runs/*/checkpoints/????????.json"))
 
 
 def weights(workspace: Path) -> str:
