@@ -117,9 +117,10 @@ def champion_evaluation(candidate: Candidate, champion: MlflowVersion) -> Evalua
                 return known
     from vgan.evaluation.evaluate import evaluate_generator  # torch, which a first registration does not need
 
-    log.info("evaluating champion %s version %s on the present held-out clips", champion.name, champion.version)
+    log.info("evaluating champion %s version %s on the challenger's held-out clips", champion.name, champion.version)
     with tracking.downloaded(workspace, champion) as (package, _):
-        made = evaluate_generator(package, workspace, candidate.dataset.name, run, candidate.evaluation.config)
+        judged = candidate.evaluation
+        made = evaluate_generator(package, workspace, judged.dataset, run, judged.config, version=judged.dataset_digest)
     write_atomic(cache, made.to_json())
     return made
 

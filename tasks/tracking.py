@@ -44,7 +44,7 @@ WEIGHTS_TAG = "vgan.weights_sha256"
 PACKAGE_TAG = "vgan.package_sha256"
 EVALUATION_TAG = "vgan.evaluation_digest"
 VERDICT_TAG = "vgan.verdict"
-LOGGED_MODEL_TAG = "vgan.logged_model_uri"
+UPLOADED_TAG = "vgan.uploaded"  # "<sha256 of the weights> <sha256 of the package> <uri of the logged model>"
 METRICS_PER_CALL = 900  # MLflow takes at most 1000 in one call
 
 SIGNATURE = ModelSignature(
@@ -90,9 +90,9 @@ def registry_errors(doing: str, workspace: Workspace) -> Iterator[None]:
 
 def shown_uri(workspace: Workspace) -> str:
     """The tracking URI without a password, for people and records."""
-    uri = tracking_uri(workspace)
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else uri
+    scheme, separator, rest = tracking_uri(workspace).partition("://")
+    server, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{server.rpartition('@')[2]}{slash}{path}"
 
 
 def find_run(api: MlflowClient, experiment_id: str, run: str) -> str | None:
@@ -205,9 +205,11 @@ def upload_model(workspace: Workspace, run_id: str, trained: TrainedRun, card: s
         (uri of the logged model, sha256 of the package's index).
     """
     api = client(workspace)
-    tags = api.get_run(run_id).data.tags
-    if tags.get(WEIGHTS_TAG) == trained.generator.weights_sha256 and LOGGED_MODEL_TAG in tags:
-        return tags[LOGGED_MODEL_TAG], tags[PACKAGE_TAG]
+    weights = trained.generator.weights_sha256
+    # One tag for all three: two machines may train one run to weights that differ in the last bits.
+    uploaded = api.get_run(run_id).data.tags.get(UPLOADED_TAG, "").split()
+    if uploaded[:1] == [weights]:
+        return uploaded[2], uploaded[1]
     with tempfile.TemporaryDirectory() as scratch:
         package = Path(scratch) / "generator"
         package_sha256 = build_package(workspace.run(trained.run).generator, card, package)
@@ -220,9 +222,7 @@ def upload_model(workspace: Workspace, run_id: str, trained: TrainedRun, card: s
                 input_example=INPUT_EXAMPLE,
                 pip_requirements=_requirements(),
             )
-    for key, value in ((WEIGHTS_TAG, trained.generator.weights_sha256), (PACKAGE_TAG, package_sha256)):
-        api.set_tag(run_id, key, value)
-    api.set_tag(run_id, LOGGED_MODEL_TAG, info.model_uri)
+    api.set_tag(run_id, UPLOADED_TAG, f"{weights} {package_sha256} {info.model_uri}")
     return info.model_uri, package_sha256
 
 

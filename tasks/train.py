@@ -16,7 +16,7 @@ from tasks.retries import STAGE_POLICY
 from vgan.config import TrainConfig
 from vgan.data.manifest import load_dataset
 from vgan.records import TrainedRun
-from vgan.training.plan import prepare
+from vgan.training.plan import run_key
 from vgan.training.process import train as train_in_child
 from vgan.workspace import Workspace
 
@@ -37,7 +37,7 @@ def train(root: str, name: str, config: TrainConfig, version: str | None = None)
     """
     workspace = Workspace.open(root)
     dataset = load_dataset(workspace, name, version)
-    run = prepare(workspace, dataset, config)
+    run = run_key(dataset, config)
     synced = time.monotonic()
 
     def forward(_: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from tasks import registration, tracking
 from vgan.config import RegisterConfig
 from vgan.errors import ConfigError, CorruptDataError, GateFailedError, RegistryError
-from vgan.records import Dataset
+from vgan.records import Dataset, Evaluation
 from vgan.workspace import Workspace
 
 CONFIG = RegisterConfig()
@@ -135,16 +135,17 @@ def test_a_downloaded_model_that_was_altered_is_refused(workspace: Workspace, ma
         pass
 
 
-def test_a_champion_whose_run_folder_is_gone_is_evaluated_from_the_registry(workspace, make_run, monkeypatch) -> None:
+def test_a_champion_whose_run_folder_is_gone_is_evaluated_from_the_registry(
+    workspace, make_run, dataset, monkeypatch
+) -> None:
     registration.register(workspace, make_run("toys-1", figure=1.0, seed=1), CONFIG)
     known = workspace.run("toys-1").evaluation.read_bytes()
     workspace.run("toys-1").evaluation.unlink()
     asked: list[Path] = []
 
-    def evaluate(folder: Path, *_: object) -> object:
+    def evaluate(folder: Path, *_: object, version: str) -> object:
         asked.append(folder)
-        from vgan.records import Evaluation
-
+        assert version == dataset.digest(), "not the version that the challenger was judged on"
         return Evaluation.from_json(known, "known")
 
     monkeypatch.setattr("vgan.evaluation.evaluate.evaluate_generator", evaluate)
@@ -161,3 +162,27 @@ def test_an_unknown_model_is_answered_with_the_known_ones(workspace: Workspace, 
         with pytest.raises(ConfigError) as caught:
             tracking.resolve(workspace, uri)
         assert "toys" in caught.value.hint
+
+
+def test_one_run_trained_to_other_weights_is_uploaded_and_registered_anew(workspace, make_run, monkeypatch) -> None:
+    registration.register(workspace, make_run("toys-1", figure=1.0, seed=1), CONFIG)
+    known = Evaluation.from_json(workspace.run("toys-1").evaluation.read_bytes(), "known")
+    monkeypatch.setattr("vgan.evaluation.evaluate.evaluate_generator", lambda *_, **__: known)
+    other = registration.register(workspace, make_run("toys-1", figure=0.5, seed=2), CONFIG)
+    assert (other.version, other.champion) == ("2", True)
+    version = tracking.resolve(workspace, other.model_uri)
+    with tracking.downloaded(workspace, version) as (_, record):
+        assert record.weights_sha256 == other.weights_sha256
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://user:canary@host:5000/a@b", "http://host:5000/a@b"),
+        ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
+        ("http://host:5000", "http://host:5000"),
+    ],
+)
+def test_a_password_is_left_out_of_what_is_shown_and_nothing_else(workspace, monkeypatch, uri, shown) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert tracking.shown_uri(workspace) == shown

@@ -81,11 +81,15 @@ def evaluate_generator(
     run: str,
     config: EvaluateConfig,
     *,
+    version: str | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
-    """Evaluate any generator folder on a dataset's current version, writing nothing; raises as `evaluate`."""
-    version = load_dataset(workspace, dataset)
-    return _assess(Path(generator_folder), workspace, version, run, config, progress).evaluation
+    """Evaluate any generator folder on the version of a dataset with this digest, None for the current one.
+
+    Writes nothing; raises as `evaluate`.
+    """
+    held = load_dataset(workspace, dataset, version)
+    return _assess(Path(generator_folder), workspace, held, run, config, progress).evaluation
 
 
 def load_run(workspace: Workspace, run: str) -> TrainedRun:
