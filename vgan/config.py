@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import ConfigError
 
@@ -60,9 +60,15 @@ class IngestConfig(Spec):
     stride: float = Field(
         default=1.0, gt=0, le=3600, description="Seconds between the starts of two clips of one video."
     )
-    labels: Literal["none", "folder"] = Field(
+    labels: Literal["none", "folder", "sidecar"] = Field(
         default="none",
-        description="'folder' takes each video's parent folder as its class; 'none' trains without classes.",
+        description="'folder' takes each video's parent folder as its class, 'sidecar' the label column of --sidecar; "
+        "'none' trains without classes.",
+    )
+    sidecar: str | None = Field(
+        default=None,
+        description="CSV or JSON-lines file (path or URL) with one row a video: path, and any of label, licence and "
+        "consent, which are kept in the dataset.",
     )
     group_by: Annotated[str | None, AfterValidator(_check_regex)] = Field(
         default=None,
@@ -72,18 +78,86 @@ class IngestConfig(Spec):
     heldout: float = Field(
         default=0.2, gt=0, le=0.5, description="Share of the content groups that is held out for evaluation (0 to 0.5)."
     )
+    format: Literal["auto", "npy", "jpg", "mp4"] = Field(
+        default="auto",
+        description="How a clip is stored: 'npy' exact pixels, 'jpg' one strip of all frames at quality 95, 'mp4' H.264; "
+        "'auto' takes npy for clips of fewer than 256 x 256 pixels, else jpg.",
+    )
+    crop: Literal["centre", "borders"] = Field(
+        default="centre",
+        description="'centre' crops the middle of the picture to the clip's shape; 'borders' first takes off black bars.",
+    )
     scene_threshold: float = Field(
         default=10.0,
         gt=0,
         le=100,
         description="Cut score (0 to 100, as ffmpeg's scdet) above which a clip is never continued.",
     )
+    min_motion: float = Field(
+        default=0.2,
+        ge=0,
+        le=255,
+        description="Least mean change from frame to frame, in levels (0 to 255), of a clip that is kept; 0 keeps still "
+        "ones.",
+    )
+    max_clips_per_video: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="At most so many clips of one video, evenly spread over it; empty takes all.",
+    )
+    max_seconds: float = Field(
+        default=14_400.0, gt=0, le=360_000, description="Seconds of one video that are read; the rest is left out."
+    )
+    exclude_synthetic: bool = Field(
+        default=False, description="Reject videos that say by IPTC or C2PA metadata that they are AI-generated."
+    )
+    missing: Literal["drop", "keep"] = Field(
+        default="drop",
+        description="What happens to known videos that are no longer in the folder: 'drop' leaves them out of the next "
+        "version, 'keep' keeps their clips.",
+    )
+    max_missing: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Share of the folder's known videos that may have vanished before the run stops and asks.",
+    )
     max_rejected: float = Field(
         default=0.5, ge=0, le=1, description="Share of new videos that may be rejected before the run stops and asks."
+    )
+    follow_outside: bool = Field(
+        default=False, description="Follow links that lead out of the videos' folder instead of rejecting them."
     )
     videos_per_batch: int = Field(
         default=64, ge=1, le=10_000, description="Videos in one batch: the unit of work, of retry and of commit."
     )
+    video_timeout: float = Field(
+        default=1800.0, gt=0, le=86_400, description="Seconds that the decoding of one video may take."
+    )
+    workers: int | None = Field(
+        default=None, ge=1, le=1024, description="Videos decoded at a time; empty takes one for each core."
+    )
+
+    @property
+    def stored_format(self) -> Literal["npy", "jpg", "mp4"]:
+        """`format` with 'auto' resolved: by the size of a clip alone, so that it is the same on every machine."""
+        if self.format != "auto":
+            return self.format
+        return "npy" if self.height * self.width < 256 * 256 else "jpg"
+
+    @model_validator(mode="after")
+    def _check_sidecar(self) -> IngestConfig:
+        if self.labels == "sidecar" and self.sidecar is None:
+            raise ValueError("labels 'sidecar' needs the file: give --sidecar")
+        return self
+
+
+# Fields of IngestConfig that leave a video's clips as they are: changing them makes no other dataset version.
+NOT_OF_CONTENT = {
+    *("sidecar", "missing", "max_missing", "max_rejected", "follow_outside"),
+    *("videos_per_batch", "video_timeout", "workers"),
+}
 
 
 class Budget(Spec):

@@ -13,10 +13,12 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .config import EvaluateConfig, IngestConfig, TrainConfig
+from .config import NOT_OF_CONTENT, EvaluateConfig, IngestConfig, TrainConfig
 from .errors import CorruptDataError
 
 Split = Literal["train", "heldout"]
+REJECTIONS_SHOWN = 1000  # of an IngestReport; the batches hold all
+INGEST_VERSION = 2  # of decoding, cutting and writing: with another, equal videos would give other bytes
 RecordT = TypeVar("RecordT", bound="Record")
 
 
@@ -28,6 +30,12 @@ def canonical_json(value: Any) -> bytes:
 def digest_of(value: Any) -> str:
     """sha256 (64 hex digits) of the canonical JSON of a plain value."""
     return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def recipe(config: IngestConfig) -> dict[str, Any]:
+    """The part of a config that decides what the clips of a video are."""
+    fields = config.model_dump(mode="json", exclude=NOT_OF_CONTENT)
+    return fields | {"format": config.stored_format, "ingest_version": INGEST_VERSION}
 
 
 class Record(BaseModel):
@@ -62,7 +70,7 @@ class Rejection(Record):
     """A video that was not taken, and why."""
 
     path: str  # relative to the videos' root, undecodable bytes as \\udcXX escapes (surrogateescape)
-    digest_sha256: str | None  # of the file's bytes; None when it could not be read
+    digest_sha256: str | None  # of the file's bytes; None when it could not be read or the next ingest should try again
     reason: str  # a code, such as "no_video_stream"
     detail: str  # one line for a person, at most 300 characters
 
@@ -72,21 +80,28 @@ class Video(Record):
 
     digest_sha256: str  # of the file's bytes
     paths: tuple[str, ...]  # every name under which this content was found, sorted
-    copies: tuple[str, ...]  # sha256 of other files of the batch with the same pixels, such as remuxes
+    copies: tuple[str, ...]  # sha256 of other files with the same pixels, such as remuxes, sorted
     size_bytes: int
-    content: str  # sha256 of the sampled frames' pixels: equal for a copy in another container
+    content: str  # sha256 of sampled frames' pixels: equal for a copy in another container
+    fingerprint: str  # base64 of a small grey picture of the whole video, by which re-encoded copies are found
     group: str  # videos of one group stay on one side of the split
     split: Split
     label: str | None
+    licence: str | None  # from the sidecar, as it says
+    consent: str | None
+    marks: tuple[str, ...]  # what the file says of its making: "c2pa", "c2pa-ai", "iptc-ai"
     codec: str
     width: int  # as shown: after rotation and in square pixels
     height: int
     fps: float
     seconds: float
+    colour: str  # how its colours became 8-bit RGB, for example "bt709 limited" or "pq bt2020, tone-mapped"
+    treatment: tuple[str, ...]  # what else was done: "rotated 90", "deinterlaced", "borders cropped", "alpha dropped"
     frames_decoded: int
     decode_errors: int
     clips: int
-    windows_cut: int  # windows left out because a scene cut or a gap fell inside
+    motion: float  # mean of its clips' motion, in levels (0 to 255)
+    left_out: dict[str, int]  # windows left out, by reason: "cut", "static", "black", "short", "surplus"
 
 
 class Shard(Record):
@@ -102,21 +117,52 @@ class Shard(Record):
 
 
 class Batch(Record):
-    """The result of one batch of videos: what its commit file holds."""
+    """What became of one batch of videos: batches/<digest>.json."""
 
-    key: str  # digest of the video digests and the ingest config
-    videos: tuple[Video, ...]
+    key: str  # digest of the batch's plan: its sources, their names and labels, and the config
+    videos: tuple[Video, ...]  # sorted by digest_sha256
     rejections: tuple[Rejection, ...]
+    shards: tuple[Shard, ...]  # of the held-out clips, then of the training ones; clips in the order of `videos`
+
+    def to_json(self) -> bytes:
+        """Compact canonical JSON: its sha256 is the digest, so a file is checked without parsing it."""
+        return canonical_json(self.model_dump(mode="json"))
+
+    @staticmethod
+    def digest_of_file(content: bytes) -> str:
+        """The digest of the record whose `to_json` this is."""
+        return hashlib.sha256(content).hexdigest()
+
+
+class BatchRef(Record):
+    """A batch as a manifest names it."""
+
+    key: str
+    record: str  # digest of the Batch record, and the name of its file
+    videos: int
+    rejections: int
     shards: tuple[Shard, ...]
 
 
 class Dataset(Record):
-    """A dataset version: the manifest. What it does not name does not exist."""
+    """A dataset version: the manifest. What it does not name does not exist.
+
+    It stays small however many videos there are: their records lie in the batches that it names.
+    """
 
     name: str
+    number: int  # versions of a dataset are counted from 1; no part of the digest
     config: IngestConfig
     labels: tuple[str, ...]  # sorted class names; a label's index is its place here; () without labels
-    batches: tuple[Batch, ...]  # sorted by key
+    batches: tuple[BatchRef, ...]  # sorted by key
+
+    def digest(self) -> str:
+        """sha256 of what training and evaluation see: recipe, classes and shards, in order.
+
+        What videos are called, rejections and remarks are no part of it, so a renamed file asks for no retraining.
+        """
+        shards = [[shard.split, shard.sha256] for shard in self.shards]
+        return digest_of({"name": self.name, "recipe": recipe(self.config), "labels": self.labels, "shards": shards})
 
     @property
     def shards(self) -> tuple[Shard, ...]:
@@ -124,14 +170,14 @@ class Dataset(Record):
         return tuple(shard for batch in self.batches for shard in batch.shards)
 
     @property
-    def videos(self) -> tuple[Video, ...]:
-        """All accepted videos, in batch order."""
-        return tuple(video for batch in self.batches for video in batch.videos)
+    def videos(self) -> int:
+        """Number of accepted videos."""
+        return sum(batch.videos for batch in self.batches)
 
     @property
-    def rejections(self) -> tuple[Rejection, ...]:
-        """All rejected videos, in batch order."""
-        return tuple(rejection for batch in self.batches for rejection in batch.rejections)
+    def rejections(self) -> int:
+        """Number of rejected videos."""
+        return sum(batch.rejections for batch in self.batches)
 
     def clips(self, split: Split) -> int:
         """Number of clips of one split."""
@@ -144,16 +190,22 @@ class IngestReport(Record):
     name: str
     manifest: str  # path of the manifest
     dataset_digest: str
+    number: int  # of the version
     unchanged: bool  # True: the version is the one that was there before
     videos_accepted: int  # of this call
     videos_rejected: int  # of this call
     videos_unchanged: int  # known before, accepted or rejected
+    videos_dropped: int  # left the dataset, because their files have gone
+    videos_relabelled: int  # known videos that have another label now
+    near_duplicates: int  # videos of the whole version that share their group with a copy that looks the same
     clips_train: int  # of the whole version
     clips_heldout: int
+    clips_new: int  # of the whole version, not in the version before
+    left_out: dict[str, int]  # windows of this call's videos that made no clip, by reason
     shards: int
     frames_decoded: int  # source frames of this call
     seconds: float
-    rejections: tuple[Rejection, ...]  # of the whole version
+    rejections: tuple[Rejection, ...]  # of the whole version, at most REJECTIONS_SHOWN
 
 
 class GeneratorRecord(Record):

@@ -39,9 +39,23 @@ class DatasetFolder:
         """A kept version, by the digest of its manifest."""
         return self.path / "versions" / f"{digest}.json"
 
-    def batch(self, key: str) -> Path:
-        """The commit record of one batch."""
-        return self.path / "batches" / f"{key}.json"
+    def batch(self, digest: str) -> Path:
+        """A batch that a manifest names, by the digest of its record."""
+        return self.path / "batches" / f"{digest}.json"
+
+    def pending(self, key: str) -> Path:
+        """What a finished batch waits in for the commit, by the key of its plan."""
+        return self.path / "pending" / f"{key}.json"
+
+    @property
+    def plan(self) -> Path:
+        """The batches that the running ingest has to do, one BatchPlan a line."""
+        return self.path / "plan.jsonl"
+
+    @property
+    def sources(self) -> Path:
+        """What is known of files by name, size and time, so that only new ones are opened; may be lost."""
+        return self.path / "sources.db"
 
 
 @dataclass(frozen=True)

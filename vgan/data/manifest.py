@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ..config import IngestConfig
 from ..errors import ConfigError, CorruptDataError
 from ..progress import Progress, silent
-from ..records import Batch, Dataset, Shard
+from ..records import Batch, BatchRef, Dataset, Shard
 from ..storage import fault_point, read_bytes, sha256_file, write_atomic
 from ..workspace import DatasetFolder, Workspace
 from .loader import index_shard, keys_digest
@@ -40,20 +43,63 @@ def load_dataset(workspace: Workspace, name: str, digest: str | None = None) -> 
     return Dataset.from_json(read_bytes(path), str(path))
 
 
+def read_batch(folder: DatasetFolder, ref: BatchRef) -> Batch:
+    """The record of a batch; raises CorruptDataError when it is not the one that the manifest names."""
+    return Batch.from_json(_batch_bytes(folder, ref), str(folder.batch(ref.record)))
+
+
+def read_batches(folder: DatasetFolder, dataset: Dataset) -> Iterator[Batch]:
+    """The batches of a version, one after the other: never all in memory."""
+    for ref in dataset.batches:
+        yield read_batch(folder, ref)
+
+
+def plain_batches(folder: DatasetFolder, dataset: Dataset) -> Iterator[dict[str, Any]]:
+    """`read_batches` as plain JSON, ten times as fast, for one pass over a few fields of many videos."""
+    for ref in dataset.batches:
+        yield json.loads(_batch_bytes(folder, ref))
+
+
+def _batch_bytes(folder: DatasetFolder, ref: BatchRef) -> bytes:
+    path = folder.batch(ref.record)
+    if not path.exists():
+        raise CorruptDataError(f"{path} is missing.", hint="Restore it from a backup, or ingest again.")
+    content = read_bytes(path)
+    if Batch.digest_of_file(content) != ref.record:
+        raise CorruptDataError(
+            f"{path} is not the record that the manifest names.", hint="Restore it from a backup, or ingest again."
+        )
+    return content
+
+
+def write_batch(folder: DatasetFolder, batch: Batch) -> BatchRef:
+    """Keep the record of a batch under its digest; returns how a manifest names it."""
+    path = folder.batch(batch.digest())
+    if not path.exists():
+        write_atomic(path, batch.to_json())
+    return BatchRef(
+        key=batch.key,
+        record=batch.digest(),
+        videos=len(batch.videos),
+        rejections=len(batch.rejections),
+        shards=batch.shards,
+    )
+
+
 def verify_dataset(workspace: Workspace, dataset: Dataset, progress: Progress = silent) -> list[str]:
-    """Read every shard again and compare it with the manifest; returns one line for each that differs."""
+    """Read every shard and record again and compare them with the manifest; returns one line for each that differs."""
     folder = workspace.dataset(dataset.name)
     problems: list[str] = []
     for done, shard in enumerate(dataset.shards):
         progress(done, len(dataset.shards), shard.file)
         problems += shard_problems(folder.shards / shard.file, shard)
+    for ref in dataset.batches:
+        try:
+            _batch_bytes(folder, ref)
+        except CorruptDataError as error:
+            problems.append(error.message)
     progress(len(dataset.shards), len(dataset.shards), "verified")
     return problems
-
-
-def batch_problems(folder: DatasetFolder, batch: Batch) -> list[str]:
-    """What differs between the shards of a batch and its record."""
-    return [line for shard in batch.shards for line in shard_problems(folder.shards / shard.file, shard)]
 
 
 def shard_problems(path: Path, shard: Shard) -> list[str]:
@@ -66,7 +112,7 @@ def shard_problems(path: Path, shard: Shard) -> list[str]:
     if sha256_file(path) != shard.sha256:
         return [f"{shard.file}: its sha256 is not the manifest's"]
     try:
-        keys = [member.key for member in index_shard(path) if member.kind == "npy"]
+        keys = [member.key for member in index_shard(path) if member.kind != "json"]
     except CorruptDataError as error:
         return [f"{shard.file}: {error.message}"]
     if len(keys) != shard.samples or keys_digest(keys) != shard.keys_sha256:
@@ -74,11 +120,12 @@ def shard_problems(path: Path, shard: Shard) -> list[str]:
     return []
 
 
-def new_version(name: str, config: IngestConfig, batches: list[Batch]) -> Dataset:
+def new_version(
+    name: str, number: int, config: IngestConfig, labels: Iterable[str], batches: Iterable[BatchRef]
+) -> Dataset:
     """Put batches together: labels and batches sorted, so that the order of work leaves no trace."""
-    labels = {video.label for batch in batches for video in batch.videos if video.label is not None}
     ordered = tuple(sorted(batches, key=lambda batch: batch.key))
-    return Dataset(name=name, config=config, labels=tuple(sorted(labels)), batches=ordered)
+    return Dataset(name=name, number=number, config=config, labels=tuple(sorted(set(labels))), batches=ordered)
 
 
 def write_version(folder: DatasetFolder, dataset: Dataset) -> None:
