@@ -19,7 +19,9 @@ ORDER = (
     "records",
     "progress",
     "storage",
+    "remote",
     "workspace",
+    "page",
     "media",
     "data",
     "models",
@@ -99,6 +101,10 @@ def test_webdataset_is_used_in_one_writer() -> None:
     assert importers("webdataset") == {"vgan/data/shards.py"}
 
 
+def test_fsspec_is_used_in_one_module_and_loaded_for_a_url_only() -> None:
+    assert importers("fsspec") == {"vgan/remote.py"}
+
+
 def test_nothing_on_the_way_from_video_to_shard_imports_torch() -> None:
     way = [p for p in SOURCES if set(p.relative_to(ROOT).parts[:2]) & {"media", "data"}] + list(
         (ROOT / "vgan").glob("*.py")
@@ -115,10 +121,10 @@ def test_nothing_pickles(name: str) -> None:
     ("module", "absent"),
     [
         ("vgan", {"torch", "mlflow", "prefect", "numpy"}),
-        ("vgan.data.ingest", {"torch", "mlflow", "prefect"}),
+        ("vgan.data.ingest", {"torch", "mlflow", "prefect", "fsspec"}),
         ("vgan.training.process", {"torch", "mlflow", "prefect"}),
         ("vgan.evaluation.evaluate", {"mlflow", "prefect"}),
-        ("flows.cli.app", {"torch", "mlflow", "prefect"}),
+        ("flows.cli.app", {"torch", "mlflow", "prefect", "fsspec"}),
     ],
 )
 def test_importing_a_stage_does_not_load_what_it_does_not_need(module: str, absent: set[str]) -> None:
