@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from .errors import ConfigError
 
+JPEG_HEIGHT = 65_500  # more is no JPEG
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
 
@@ -80,12 +81,13 @@ class IngestConfig(Spec):
     )
     format: Literal["auto", "npy", "jpg", "mp4"] = Field(
         default="auto",
-        description="How a clip is stored: 'npy' exact pixels, 'jpg' one strip of all frames at quality 95, 'mp4' H.264; "
-        "'auto' takes npy for clips of fewer than 256 x 256 pixels, else jpg.",
+        description="How a clip is stored: 'npy' exact pixels, 'jpg' one strip of all frames at quality 95, 'mp4' "
+        "H.264; 'auto' takes npy for clips of fewer than 256 x 256 pixels, else jpg.",
     )
     crop: Literal["centre", "borders"] = Field(
         default="centre",
-        description="'centre' crops the middle of the picture to the clip's shape; 'borders' first takes off black bars.",
+        description="'centre' crops the middle of the picture to the clip's shape; 'borders' first takes off black "
+        "bars.",
     )
     scene_threshold: float = Field(
         default=10.0,
@@ -97,8 +99,8 @@ class IngestConfig(Spec):
         default=0.2,
         ge=0,
         le=255,
-        description="Least mean change from frame to frame, in levels (0 to 255), of a clip that is kept; 0 keeps still "
-        "ones.",
+        description="Least mean change from frame to frame, in levels (0 to 255), of a clip that is kept; 0 keeps "
+        "still ones.",
     )
     max_clips_per_video: int | None = Field(
         default=None,
@@ -150,6 +152,15 @@ class IngestConfig(Spec):
     def _check_sidecar(self) -> IngestConfig:
         if self.labels == "sidecar" and self.sidecar is None:
             raise ValueError("labels 'sidecar' needs the file: give --sidecar")
+        return self
+
+    @model_validator(mode="after")
+    def _check_strip(self) -> IngestConfig:
+        if self.stored_format == "jpg" and self.frames * self.height > JPEG_HEIGHT:
+            raise ValueError(
+                f"format 'jpg' keeps the frames of a clip below one another, at most {JPEG_HEIGHT} pixels in all, and "
+                f"{self.frames} frames x {self.height} are more: use --format mp4 or npy"
+            )
         return self
 
 

@@ -8,14 +8,15 @@ import time
 import numpy as np
 import pytest
 
+from vgan.data.formats import encode_clip
 from vgan.data.shards import Sample, write_shards
 from vgan.errors import StorageError
 
 
 def samples(num=4):
     for number in range(num):
-        clip_CTHW = np.full((3, 2, 16, 16), number, np.uint8)
-        yield Sample(f"{'0' * 16}-{number:05d}", clip_CTHW, {"label": "ab"[number % 2], "z": 1, "a": "é"})
+        payload = encode_clip(np.full((3, 2, 16, 16), number, np.uint8), "npy", 8)
+        yield Sample(f"{'0' * 16}-{number:05d}", "npy", payload, {"label": "ab"[number % 2], "z": 1, "a": "é"})
 
 
 def test_a_shard_is_named_by_its_bytes_and_written_the_same_later(tmp_path):
@@ -38,7 +39,7 @@ def test_members_carry_no_trace_of_time_or_user(tmp_path):
 
 
 def test_a_large_split_goes_into_several_shards(tmp_path, monkeypatch):
-    monkeypatch.setattr("vgan.data.shards.SHARD_BYTES", 2 * 3 * 2 * 16 * 16)
+    monkeypatch.setattr("vgan.data.shards.SHARD_BYTES", 2 * (128 + 3 * 2 * 16 * 16))
     shards = write_shards(tmp_path, "heldout", samples(5))
     assert [shard.samples for shard in shards] == [2, 2, 1]
     assert write_shards(tmp_path, "heldout", iter(())) == []

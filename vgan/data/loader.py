@@ -14,14 +14,10 @@ Shape suffixes: N clips, C = 3 colours (RGB, uint8), T frames, H height, W width
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
-import re
-import tarfile
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -32,79 +28,14 @@ from ..errors import CorruptDataError
 from ..records import Dataset, Shard, Split
 from ..storage import storage_errors
 from ..workspace import DatasetFolder
+from .formats import NPY_HEADER, npy_header
+from .manifest import plain_batches
+from .tar_index import Member, corrupt, index_shard, keys_digest
 
 Uint8 = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
 
-BLOCK = 512  # of a tar
-JSON_BYTES = 1 << 20  # more is not a description of a clip
 OPEN_SHARDS = 128  # kept open at once, well below the usual limit of 1,024 files
-_MEMBER = re.compile(r"([0-9a-f]{16}-\d{5})\.(npy|json)")
-
-
-@dataclass(frozen=True)
-class Member:
-    """Where a file lies in a shard."""
-
-    key: str
-    kind: str  # "npy" or "json"
-    offset: int
-    size: int
-
-
-def index_shard(path: Path) -> list[Member]:
-    """Every member of a shard, in order; the file is read once, header by header.
-
-    Raises:
-        CorruptDataError: anything but pairs of regular `<key>.json` and `<key>.npy`, whole and in order.
-        StorageError: the file cannot be read.
-    """
-    with storage_errors(path, "reading"), open(path, "rb") as file:
-        length = os.fstat(file.fileno()).st_size
-        members = list(_members(path, file, length))
-    kinds = [member.kind for member in members]
-    keys = [member.key for member in members]
-    if kinds != ["json", "npy"] * (len(members) // 2) or keys[::2] != keys[1::2] or len(set(keys)) * 2 != len(keys):
-        raise _corrupt(path, "its members are not one .json and one .npy for each key")
-    return members
-
-
-def _members(path: Path, file: io.BufferedReader, length: int) -> Iterator[Member]:
-    position = 0
-    while (header := file.read(BLOCK)).strip(b"\0"):
-        member = _parse_header(path, header, position)
-        position = member.offset + -(-member.size // BLOCK) * BLOCK
-        if position > length:
-            raise _corrupt(path, f"it ends inside {member.key}.{member.kind}")
-        yield member
-        file.seek(position)
-    # A zeroed header in the middle looks like the end of the archive to every tar reader.
-    if len(header) < BLOCK or file.read().strip(b"\0"):
-        raise _corrupt(path, f"it has no proper end after byte {position}")
-
-
-def _parse_header(path: Path, header: bytes, position: int) -> Member:
-    try:
-        info = tarfile.TarInfo.frombuf(header, "ascii", "strict")
-    except (tarfile.HeaderError, UnicodeDecodeError) as error:
-        raise _corrupt(path, f"the header at byte {position} is damaged") from error
-    match = _MEMBER.fullmatch(info.name)
-    if not match or info.type != tarfile.REGTYPE:
-        raise _corrupt(path, f"{info.name[:80]!r} at byte {position} is not a regular <key>.npy or <key>.json")
-    if info.size < 0 or (match[2] == "json" and info.size > JSON_BYTES):
-        raise _corrupt(path, f"{info.name} claims {info.size} bytes")
-    return Member(match[1], match[2], position + BLOCK, info.size)
-
-
-def _corrupt(path: Path, what: str) -> CorruptDataError:
-    return CorruptDataError(
-        f"shard {path} is not as it was written: {what}.", hint="Run ingest again: it writes damaged shards anew."
-    )
-
-
-def keys_digest(keys: Sequence[str]) -> str:
-    """sha256 of sample keys in order, one a line: what a manifest says of a shard."""
-    return hashlib.sha256("".join(f"{key}\n" for key in keys).encode()).hexdigest()
 
 
 class ClipSet:
@@ -132,7 +63,7 @@ class ClipSet:
             places += [(len(self._paths), offset) for offset in offsets]
             self._paths.append(folder.shards / shard.file)
         self._places = np.asarray(places, np.int64).reshape(-1, 2)
-        self.labels: Indices = _labels(dataset, self.keys)
+        self.labels: Indices = _labels(folder, dataset, self.keys)
 
     def _index(self, path: Path, shard: Shard) -> list[int]:
         if not path.exists():
@@ -140,7 +71,7 @@ class ClipSet:
         clips = [member for member in index_shard(path) if member.kind == "npy"]
         keys = [member.key for member in clips]
         if len(clips) != shard.samples or keys_digest(keys) != shard.keys_sha256:
-            raise _corrupt(path, f"it holds {len(clips)} other clips than the manifest's {shard.samples}")
+            raise corrupt(path, f"it holds {len(clips)} other clips than the manifest's {shard.samples}")
         self.keys += keys
         with storage_errors(path, "reading"), open(path, "rb") as file:
             return [self._pixels(path, file, member) for member in clips]
@@ -148,9 +79,9 @@ class ClipSet:
     def _pixels(self, path: Path, file: io.BufferedReader, member: Member) -> int:
         """Offset of the pixels of a .npy member, whose header must say uint8 [3, T, H, W] in C order."""
         size = int(np.prod(self.shape_CTHW))
-        header = os.pread(file.fileno(), max(0, min(member.size - size, 1024)), member.offset)
-        if len(header) != member.size - size or _npy_shape(header) != self.shape_CTHW:
-            raise _corrupt(path, f"{member.key}.npy is not uint8 {list(self.shape_CTHW)}")
+        header = os.pread(file.fileno(), NPY_HEADER, member.offset)
+        if member.size != NPY_HEADER + size or header != npy_header(self.shape_CTHW):
+            raise corrupt(path, f"{member.key}.npy is not uint8 {list(self.shape_CTHW)}")
         return member.offset + len(header)
 
     def __len__(self) -> int:
@@ -164,7 +95,7 @@ class ClipSet:
             with storage_errors(self._paths[shard], "reading"), self._lock:
                 read = os.preadv(self._descriptor(shard), [clip_CTHW.data], offset)
             if read != clip_CTHW.nbytes:
-                raise _corrupt(self._paths[shard], f"it ends inside {self.keys[index]}.npy")
+                raise corrupt(self._paths[shard], f"it ends inside {self.keys[index]}.npy")
         return batch_NCTHW
 
     def _descriptor(self, shard: int) -> int:
@@ -183,23 +114,14 @@ class ClipSet:
         self.close()
 
 
-@lru_cache(maxsize=16)
-def _npy_shape(header: bytes) -> tuple[int, ...] | None:
-    stream = io.BytesIO(header)
-    try:
-        if np.lib.format.read_magic(stream) != (1, 0):
-            return None
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    except ValueError:
-        return None
-    plain = dtype == np.uint8 and not fortran and stream.tell() == len(header)
-    return tuple(shape) if plain else None
-
-
-def _labels(dataset: Dataset, keys: Sequence[str]) -> Indices:
+def _labels(folder: DatasetFolder, dataset: Dataset, keys: Sequence[str]) -> Indices:
     """The class of each clip as its place in `dataset.labels`; zeros without labels."""
     index = {label: place for place, label in enumerate(dataset.labels)}
-    by_video = {video.digest_sha256[:16]: index.get(video.label or "", 0) for video in dataset.videos}
+    by_video = {
+        video["digest_sha256"][:16]: index.get(video["label"] or "", 0)
+        for batch in plain_batches(folder, dataset)
+        for video in batch["videos"]
+    }
     try:
         return np.asarray([by_video[key[:16]] for key in keys], np.int64)
     except KeyError as error:

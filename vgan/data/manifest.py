@@ -14,7 +14,7 @@ from ..progress import Progress, silent
 from ..records import Batch, BatchRef, Dataset, Shard
 from ..storage import fault_point, read_bytes, sha256_file, write_atomic
 from ..workspace import DatasetFolder, Workspace
-from .loader import index_shard, keys_digest
+from .tar_index import index_shard, keys_digest
 
 
 def current_version(folder: DatasetFolder) -> Dataset | None:
@@ -57,7 +57,12 @@ def read_batches(folder: DatasetFolder, dataset: Dataset) -> Iterator[Batch]:
 def plain_batches(folder: DatasetFolder, dataset: Dataset) -> Iterator[dict[str, Any]]:
     """`read_batches` as plain JSON, ten times as fast, for one pass over a few fields of many videos."""
     for ref in dataset.batches:
-        yield json.loads(_batch_bytes(folder, ref))
+        yield plain_batch(folder, ref)
+
+
+def plain_batch(folder: DatasetFolder, ref: BatchRef) -> dict[str, Any]:
+    """`read_batch` as plain JSON."""
+    return json.loads(_batch_bytes(folder, ref))
 
 
 def _batch_bytes(folder: DatasetFolder, ref: BatchRef) -> bytes:
