@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 
+from ..page import BOTTOM, LEFT, PLOT_HEIGHT, PLOT_WIDTH, RIGHT, TOP, plot
 from .glossary import figure
 
-WIDTH, HEIGHT = 320, 120
-LEFT, TOP, BOTTOM = 44, 8, 18
 HORIZONTAL = ("clips", "step")
 Point = tuple[float, float]
 
@@ -39,15 +37,9 @@ def _is_number(value: object) -> bool:
 def _plot(name: str, points: list[Point]) -> str:
     xs, ys = [p[0] for p in points], [p[1] for p in points]
     x_low, x_high, y_low, y_high = min(xs), max(xs), min(ys), max(ys)
-    wide = (WIDTH - LEFT - 6) / ((x_high - x_low) or 1)
-    tall = (HEIGHT - TOP - BOTTOM) / ((y_high - y_low) or 1)
-    path = " ".join(f"{LEFT + (x - x_low) * wide:.1f},{HEIGHT - BOTTOM - (y - y_low) * tall:.1f}" for x, y in points)
-    title = html.escape(name)
-    return (
-        f'<figure><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">'
-        f'<path class="axis" d="M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - 6}"/>'
-        f'<text x="{LEFT - 4}" y="{TOP + 8}" text-anchor="end">{figure(y_high)}</text>'
-        f'<text x="{LEFT - 4}" y="{HEIGHT - BOTTOM}" text-anchor="end">{figure(y_low)}</text>'
-        f'<text x="{WIDTH - 6}" y="{HEIGHT - 4}" text-anchor="end">{x_high:,.0f} clips</text>'
-        f'<polyline points="{path}"/></svg><figcaption>{title}</figcaption></figure>'
-    )
+    wide = (PLOT_WIDTH - LEFT - RIGHT) / ((x_high - x_low) or 1)
+    floor = PLOT_HEIGHT - BOTTOM
+    tall = (floor - TOP) / ((y_high - y_low) or 1)
+    path = " ".join(f"{LEFT + (x - x_low) * wide:.1f},{floor - (y - y_low) * tall:.1f}" for x, y in points)
+    line = f'<polyline points="{path}"/>'
+    return plot(name, line, top=figure(y_high), bottom=figure(y_low), right=f"{x_high:,.0f} clips")

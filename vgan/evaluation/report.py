@@ -8,16 +8,15 @@ Shapes: N clips, T frames, H height, W width, C colours.
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..media.encode import contact_sheet, mp4_bytes, png_bytes
 from ..media.provenance import synthetic_metadata
+from ..page import document, facts, film, picture
 from ..records import Dataset, Evaluation, Metric, TrainedRun
 from .curves import curves_html
 from .glossary import CONTROLS, METRICS, PROBES, figure
@@ -26,36 +25,6 @@ UInt8 = NDArray[np.uint8]
 COLUMNS = 4
 TILE = 96  # pixels; smaller clips are enlarged by a whole factor
 SHEET_CLIPS = 8
-
-STYLE = """
-:root{color-scheme:light dark;--ink:#1d1f24;--soft:#5d6470;--line:#d9dde3;--back:#fff;--card:#f5f6f8;--mark:#0b63c5}
-@media (prefers-color-scheme:dark){:root{--ink:#e8eaee;--soft:#a0a7b4;--line:#373c45;--back:#16181c;--card:#202329;
---mark:#6cb0ff}}
-*{box-sizing:border-box}
-body{margin:0 auto;max-width:68rem;padding:1.5rem 1rem 4rem;background:var(--back);color:var(--ink);
-font:16px/1.5 system-ui,sans-serif}
-h1{font-size:1.6rem;line-height:1.2;margin:.2rem 0;overflow-wrap:anywhere}
-h2{font-size:1.15rem;margin:2.2rem 0 .6rem}
-p{max-width:46rem;margin:.5rem 0}.soft{color:var(--soft);font-size:.9rem}
-.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(16rem,1fr));gap:1rem}
-figure{margin:0;padding:.6rem;background:var(--card);border-radius:.5rem}
-figcaption{color:var(--soft);font-size:.85rem;margin-top:.3rem}
-video,img{width:100%;height:auto;display:block;image-rendering:pixelated;border-radius:.25rem;background:#000}
-.scroll{overflow-x:auto}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{padding:.35rem .7rem .35rem 0;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap;
-vertical-align:top}
-th:first-child,td:first-child{text-align:left;white-space:normal;min-width:11rem}
-thead th{color:var(--soft);font-size:.85rem;font-weight:600}
-td small{display:block;color:var(--soft);line-height:1.35}
-td.best{font-weight:700}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1rem;margin:0;font-size:.92rem}
-dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
-.plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:.8rem}
-svg{width:100%;height:auto;display:block}svg text{fill:var(--soft);font-size:10px}
-polyline{fill:none;stroke:var(--mark);stroke-width:1.5}.axis{fill:none;stroke:var(--line)}
-"""
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
 
 
 def report_html(
@@ -76,7 +45,6 @@ def report_html(
         fake_NTHWC: generated clips to show, uint8, of the same classes in the same order.
         curves: lines of metrics.jsonl.
     """
-    name = html.escape(f"{dataset.name} · {run.run}")
     drawn = curves_html(curves)
     sections = [
         _films(run, evaluation, real_NTHWC, fake_NTHWC, dataset.config.fps),
@@ -86,14 +54,8 @@ def report_html(
         f"<h2>Training</h2>{drawn}" if drawn else "",
         f"<h2>What was run</h2>{_facts(run, dataset, evaluation)}",
     ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f"<title>{name}</title><style>{STYLE}</style></head><body>"
-        f'<p class="soft">Evaluation of a generated-video model</p><h1>{name}</h1>'
-        f"<p>{html.escape(summary(evaluation))}</p>{''.join(sections)}</body></html>\n"
-    )
+    body = f"<p>{html.escape(summary(evaluation))}</p>{''.join(sections)}"
+    return document(f"{dataset.name} · {run.run}", "Evaluation of a generated-video model", body)
 
 
 def summary(evaluation: Evaluation) -> str:
@@ -126,7 +88,7 @@ def _films(run: TrainedRun, evaluation: Evaluation, real_NTHWC: UInt8, fake_NTHW
     fake = mp4_bytes(mosaic(fake_NTHWC), fps, marks)
     return (
         "<h2>Real and generated</h2>"
-        f'<div class="pair">{_film(real, "Real, held out")}{_film(fake, "Generated (synthetic)")}</div>'
+        f'<div class="pair">{film(real, "Real, held out")}{film(fake, "Generated (synthetic)")}</div>'
         f"{_order(run)}"
     )
 
@@ -138,23 +100,12 @@ def _order(run: TrainedRun) -> str:
     return f'<p class="soft">Sorted by class, from the top: {html.escape(", ".join(labels))}.</p>'
 
 
-def _film(content: bytes, caption: str) -> str:
-    data = base64.b64encode(content).decode()
-    return (
-        f'<figure><video autoplay loop muted playsinline src="data:video/mp4;base64,{data}"></video>'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-    )
-
-
 def _sheets(real_NTHWC: UInt8, fake_NTHWC: UInt8) -> str:
     pictures: list[str] = []
     for clips, caption in ((real_NTHWC, "Real, held out"), (fake_NTHWC, "Generated (synthetic)")):
         some = clips[np.unique(np.linspace(0, len(clips) - 1, min(SHEET_CLIPS, len(clips))).round().astype(int))]
-        data = base64.b64encode(png_bytes(contact_sheet(some))).decode()
-        pictures.append(
-            f'<figure><img alt="{caption}: frames of each clip from left to right" src="data:image/png;base64,{data}">'
-            f"<figcaption>{caption}; each row is a clip, time runs to the right</figcaption></figure>"
-        )
+        png, note = png_bytes(contact_sheet(some)), "each row is a clip, time runs to the right"
+        pictures.append(picture(png, f"{caption}: frames of each clip from left to right", f"{caption}; {note}"))
     return f'<h2>Frame by frame</h2><div class="pair">{"".join(pictures)}</div>'
 
 
@@ -203,14 +154,14 @@ def _probes(evaluation: Evaluation) -> str:
 
 def _facts(run: TrainedRun, dataset: Dataset, evaluation: Evaluation) -> str:
     config = dataset.config
-    facts: dict[str, Any] = {
+    pairs: dict[str, object] = {
         "Run": run.run,
         "Model": f"{run.generator.family}, preset {run.config.preset}",
         "Trained for": f"{run.clips:,} clips in {run.steps:,} steps, {run.seconds:,.0f} s on {run.device}",
         "Budget": f"{run.config.budget}, seed {run.config.seed}",
         "Weights": run.generator.weights_sha256,
         "Code": f"vgan {run.generator.vgan_version}, git {run.git_commit or 'unknown'}",
-        "Dataset": f"{dataset.name}, {len(dataset.videos):,} videos, {dataset.clips('train'):,} clips for training and "
+        "Dataset": f"{dataset.name}, {dataset.videos:,} videos, {dataset.clips('train'):,} clips for training and "
         f"{dataset.clips('heldout'):,} held out",
         "Clips": f"{config.frames} frames of {config.width} x {config.height} at {config.fps:g} per second",
         "Classes": ", ".join(dataset.labels) or "none",
@@ -219,4 +170,4 @@ def _facts(run: TrainedRun, dataset: Dataset, evaluation: Evaluation) -> str:
         "Evaluation": f"{evaluation.generated_clips:,} generated and {evaluation.heldout_clips:,} held-out clips, "
         f"{evaluation.config.bootstrap} half-samples, seed {evaluation.config.seed}",
     }
-    return f"<dl>{''.join(f'<dt>{key}</dt><dd>{html.escape(str(value))}</dd>' for key, value in facts.items())}</dl>"
+    return facts(pairs)
