@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from s3_server import bucket, s3_endpoint, s3_environment  # noqa: F401  fixtures
 
 from vgan.data.shapes import write_videos
 from vgan.media.ffmpeg import file_url, run

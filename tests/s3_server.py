@@ -13,9 +13,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Generator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
+import pytest
+
 START_SECONDS = 60
+PAGE = 100  # files in one answer to a listing; 1,000 at Amazon, which takes a test seconds to fill
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "canary-of-the-secret-key",
@@ -71,7 +75,11 @@ def _process(port: int, log: Path) -> Generator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with open(log, "ab") as output:
         child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, **ENVIRONMENT}
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **ENVIRONMENT, "MOTO_S3_DEFAULT_MAX_KEYS": "100"},
         )
     try:
         yield child
@@ -91,3 +99,35 @@ def _answers(endpoint: str, child: subprocess.Popen[bytes]) -> bool:
         except OSError:
             time.sleep(0.05)
     return False
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Generator[S3Server]:
+    """One endpoint for all tests of a session."""
+    with s3_server(tmp_path_factory.mktemp("s3") / "server.log") as server:
+        yield server
+
+
+_numbers = count(1)
+
+
+@pytest.fixture
+def bucket(s3_endpoint: S3Server, s3_environment: None, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of a new, empty bucket; the environment leads there."""
+    for name, value in s3_endpoint.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_endpoint.bucket(f"bucket-{next(_numbers)}")
+
+
+@pytest.fixture
+def s3_environment(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """Nothing of the developer's own account, and no driver that remembers another endpoint."""
+    from s3fs import S3FileSystem
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    S3FileSystem.clear_instance_cache()
+    yield
+    S3FileSystem.clear_instance_cache()

@@ -7,6 +7,7 @@ GOOGLE_APPLICATION_CREDENTIALS, ...); vgan neither takes nor stores them, and no
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import re
 from collections.abc import Generator, Iterator
@@ -91,9 +92,7 @@ class RemoteFolder:
         self.url = check_url(url)
         scheme = self.url.split(":", 1)[0]
         try:
-            import fsspec
-
-            kind: Any = fsspec.get_filesystem_class(scheme)
+            kind: Any = importlib.import_module("fsspec").get_filesystem_class(scheme)
         except ImportError as error:
             raise MissingToolError(
                 f"the driver for {scheme}:// is not installed.", hint=f"Install it: {ALLOWED[scheme]}"
@@ -124,9 +123,8 @@ class RemoteFolder:
                 yield from page
 
     def _sync(self, function: Any, *arguments: Any) -> Any:
-        from fsspec.asyn import sync
-
-        return sync(self._fs.loop, function, *arguments)
+        asyn: Any = importlib.import_module("fsspec.asyn")
+        return asyn.sync(self._fs.loop, function, *arguments)
 
     def stat(self, path: str) -> RemoteFile | None:
         """What the bucket says of one file now; None without it."""

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from .config import NAME_PATTERN
 from .errors import ConfigError, StorageError
+from .remote import check_url, is_url
 
 DEFAULT_ROOT = "./workspace"
 ROOT_VARIABLE = "VGAN_WORKSPACE"
+PUBLISHED_VARIABLE = "VGAN_DATASETS"
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,15 @@ class DatasetFolder:
     def plan(self) -> Path:
         """The batches that the running ingest has to do, one BatchPlan a line."""
         return self.path / "plan.jsonl"
+
+    @property
+    def published(self) -> Path:
+        """What this machine last saw of the dataset on VGAN_DATASETS."""
+        return self.path / "published.json"
+
+    def in_use(self, digest: str) -> Path:
+        """Locked while a process of this machine reads the shards of a version; its time is that of the last use."""
+        return self.path / "in-use" / digest
 
     @property
     def sources(self) -> Path:
@@ -140,18 +151,24 @@ class Workspace:
     """The root of everything that vgan writes."""
 
     root: Path
+    published: str | None = None  # URL below which datasets are published for other machines; None: nowhere
 
     @classmethod
     def open(cls, root: str | os.PathLike[str] | None = None) -> Workspace:
         """Take `root`, else VGAN_WORKSPACE, else ./workspace; create it and prove that it can be written.
 
+        Datasets are published to the URL in VGAN_DATASETS, when there is one.
+
         Raises:
-            ConfigError: for a URL (only local paths are supported).
+            ConfigError: for a URL (only local paths are supported), or a VGAN_DATASETS that is none.
             StorageError: the folder cannot be created or written.
         """
         chosen = os.fspath(root) if root else os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT
-        if re.match(r"^[a-z][a-z0-9+.-]*://", chosen):
-            raise ConfigError(f"workspace {chosen!r} is a URL.", hint="Name a folder of this machine.")
+        if is_url(chosen):
+            raise ConfigError(
+                "the workspace is a URL.",
+                hint=f"Name a folder of this machine; {PUBLISHED_VARIABLE} may be a URL.",
+            )
         path = Path(chosen).expanduser().absolute()
         probe = path / f".writable-{os.getpid()}"
         try:
@@ -163,7 +180,13 @@ class Workspace:
                 f"workspace {path} cannot be written: {error.strerror}.",
                 hint=f"Name another folder with --workspace or {ROOT_VARIABLE}, or mend its permissions.",
             ) from error
-        return cls(path)
+        published = os.environ.get(PUBLISHED_VARIABLE, "").strip()
+        if not published:
+            return cls(path)
+        try:
+            return cls(path, check_url(published))
+        except ConfigError as error:
+            raise ConfigError(f"{PUBLISHED_VARIABLE}: {error.message}", hint=error.hint) from error
 
     def dataset(self, name: str) -> DatasetFolder:
         """Folder of a dataset; raises ConfigError for a name that is not one."""
