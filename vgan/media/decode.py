@@ -1,63 +1,57 @@
 """From a video file to the frames of clips: at the asked rate, upright, square pixels, RGB.
 
-One ffmpeg process a video does it all, since its start-up is most of the cost of a short video: facts
-about the stream come from its messages (`probe`), each frame's presentation time from a pipe of its own,
-pixels from its stdout. Frames are chosen by presentation time and never doubled to fill a rate.
+FFmpeg decodes inside this process (PyAV), since its start-up is most of the cost of a short video; a process
+that decodes what strangers made must therefore be one that may die or be killed. Frames are chosen by
+presentation time and never doubled to fill a rate.
 
-Shape suffixes: H height, W width, C = 3 colours (RGB, uint8).
+Shape suffixes: C = 3 colours (RGB, uint8), H height, W width.
 """
 
 from __future__ import annotations
 
-import importlib
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
-from .ffmpeg import Child, Finished, file_url
-from .probe import StreamInfo, read_stream_info, why_nothing
+from .borders import find_borders
+from .picture import Pictures
+from .stream import Source, StreamInfo, VideoError, errors_seen, last_message
+
+__all__ = ["Decoder", "Frame", "Sampling", "StreamInfo", "VideoError"]
 
 Uint8 = npt.NDArray[np.uint8]
 
-DECODE_SECONDS = 1800.0  # one video may take so long
-LONGEST_SECONDS = 3600  # of a video; what follows is not read
 MOST_ERRORS = 0.02  # of the packets; above it what was decoded is not trusted
+MOST_MISSING = 0.02  # of the declared seconds, where the file could not be read to its end
 EARLY = 0.1  # of a frame interval: how much before its cell a frame may be shown and still be of it
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf"
-
-# A text that pretends to be a video may name other files or hosts: only containers, only local files.
-# A tiny file may claim a huge picture, a hundred hours or a thousand streams.
-GUARDS: dict[str, Any] = {
-    "threads": 1,
-    "protocol_whitelist": "file",
-    "format_whitelist": FORMATS,
-    "max_pixels": 33_177_600,  # 8K
-    "max_streams": 32,
-    "probesize": 20_000_000,
-    "analyzeduration": 10_000_000,
-    "t": LONGEST_SECONDS,
-    "an": None,
-    "sn": None,
-    "dn": None,
+MOST_RATE = 500  # packets for each second that may be read; what follows is left out
+UNCUT = {"mpegts", "mpeg"}  # containers without a declared length, whose last packet may well be half
+CUT_OFF = ("partial file", "ended prematurely")
+REASONS = {  # of a file without a single frame, by FFmpeg's words
+    "exceeds specified max pixel count": "too_large",
+    "is invalid": "too_large",  # a picture size
+    "not on whitelist": "unsupported_codec",
 }
 
 
-PLAIN = {"no_video_stream": "it holds no video (a cover picture is none)"}  # where ffmpeg's own words do not help
+@dataclass(frozen=True)
+class Sampling:
+    """Which frames, and how large."""
 
-
-class VideoError(Exception):
-    """A video that cannot be used: a reason code, and one line for a person."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail[:300]
+    fps: float  # cells per second
+    height: int  # of the frames, in pixels
+    width: int
+    crop: Literal["centre", "borders"] = "centre"  # "borders" first takes off black bars
+    max_seconds: float = 14_400.0  # of video that are read; what follows is left out
 
 
 @dataclass(frozen=True)
@@ -66,111 +60,156 @@ class Frame:
 
     cell: int  # its place in time, in frame intervals of the asked rate since the first frame
     seconds: float  # its presentation time since the first frame
-    pixels_HWC: Uint8
+    pixels_CHW: Uint8  # [3, H, W] RGB, contiguous; the receiver may keep it
 
 
 class Decoder:
-    """Iterate over the chosen frames of one video, then read `info`.
+    """Iterate over the chosen frames of one video once, then read `info`.
 
     A frame is chosen when it is the first of its cell, the interval of 1/fps that its presentation time
     falls into; a cell in which nothing is shown stays empty. The picture is turned upright, stretched to
-    square pixels, scaled to cover height x width and cropped in the middle.
+    square pixels, cropped in the middle to the shape of height x width and scaled to it.
 
     Args:
         path: a regular file.
-        fps: cells per second.
-        height, width: of the frames, in pixels.
-        timeout: seconds for the whole video.
+        sampling: which frames, and how large.
     """
 
     info: StreamInfo
 
-    def __init__(
-        self, path: Path | str, *, fps: float, height: int, width: int, timeout: float = DECODE_SECONDS
-    ) -> None:
+    def __init__(self, path: Path | str, sampling: Sampling) -> None:
         self.path = path
-        self.fps = fps
-        self.height = height
-        self.width = width
-        self.timeout = timeout
-        self._emitted = False
+        self.sampling = sampling
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield frames as they are decoded; raises VideoError, at the latest after the last frame."""
-        times_end, ffmpegs_end = os.pipe()
+        """Yield frames as they are decoded.
+
+        Raises:
+            VideoError: at the latest after the last frame; its reason is no_header, unreadable,
+                no_video_stream, unsupported_codec, too_large, no_timestamps, damaged or truncated.
+        """
+        sampling = self.sampling
+        borders = find_borders(self.path) if sampling.crop == "borders" else None
+        with Source(self.path) as source:
+            pictures = Pictures(sampling.height, sampling.width, source, borders)
+            reading = _Reading(source, sampling.max_seconds)
+            last_cell = -1
+            for seconds, frame in reading.frames():
+                cell = math.floor(seconds * sampling.fps + EARLY)
+                if cell > last_cell:
+                    last_cell = cell
+                    yield Frame(cell, seconds, pictures.convert(frame))
+            reading.judge()
+            self.info = _facts(source, pictures, reading)
+
+
+def _facts(source: Source, pictures: Pictures, reading: _Reading) -> StreamInfo:
+    return StreamInfo(
+        codec=source.codec,
+        width=pictures.shown[0],
+        height=pictures.shown[1],
+        fps=source.rate,
+        seconds=source.seconds,
+        colour=pictures.colour,
+        treatment=tuple(sorted(pictures.treatment)),
+        packets=reading.packets,
+        frames_decoded=reading.num_frames,
+        decode_errors=reading.errors,
+        tags=source.tags(),
+    )
+
+
+class _Reading:
+    """The frames of a source in presentation order, and an account of what went wrong."""
+
+    def __init__(self, source: Source, max_seconds: float) -> None:
+        self.source = source
+        self.max_seconds = max_seconds
+        self.most_packets = math.ceil((max_seconds + 1) * MOST_RATE)
+        self.packets = 0
+        self.num_frames = 0
+        self.errors = 0
+        self._message = ""  # of the first error
+        self._last_seconds = 0.0
+        self._end = ""  # what was wrong where reading ended
+        self._cut = False
+
+    def frames(self) -> Iterator[tuple[float, VideoFrame]]:
+        """Seconds since the first frame, and picture, up to `max_seconds`; what cannot be decoded is counted."""
+        unit = float(self.source.stream.time_base or 0)
+        first = last = None
+        for frame in self._decoded():
+            # A container without presentation times gives decoding times, here in presentation order.
+            shown = frame.pts if frame.pts is not None else frame.dts
+            if shown is None and last is not None and frame.duration > 0:  # of AVI's last frames
+                shown = last + frame.duration
+            if shown is None:
+                raise VideoError("no_timestamps", "a frame has no presentation time")
+            last = shown
+            first = shown if first is None else first
+            seconds = (shown - first) * unit
+            if seconds >= self.max_seconds:
+                return
+            self.num_frames += 1
+            self._last_seconds = max(self._last_seconds, seconds)
+            yield seconds, frame
+
+    def _decoded(self) -> Iterator[VideoFrame]:
+        corrupt = False
+        before = errors_seen()
         try:
-            child = Child(self.arguments(ffmpegs_end), timeout=self.timeout, pass_fds=[ffmpegs_end])
-        except BaseException:
-            os.close(times_end)
-            raise
-        finally:
-            os.close(ffmpegs_end)
-        with open(times_end, "rb") as times, child:
-            yield from self._frames(child, times)
-        self._judge(child.finished)
+            for packet in self.source.container.demux(self.source.stream):
+                if packet.size:
+                    self.packets += 1
+                    corrupt = packet.is_corrupt
+                elif packet.dts is None:  # the last one, which only asks for the frames that are left
+                    self._look_at_end(last_message(before), corrupt=corrupt)
+                else:  # an empty one in the middle would be taken for the last one
+                    continue
+                yield from self._decode(packet)
+                if self.packets >= self.most_packets:
+                    return
+                before = errors_seen()
+        except FFmpegError as error:
+            self._look_at_end(last_message(before) or str(error.strerror), corrupt=corrupt)
+            yield from self._decode(None)
 
-    def arguments(self, times_fd: int) -> list[str]:
-        """ffmpeg's arguments; it writes frames' times to this descriptor and pixels to stdout."""
-        ffmpeg: Any = importlib.import_module("ffmpeg")  # builds the arguments, starts nothing
-        video = ffmpeg.input("video", **GUARDS)["V:0"]  # V: attached pictures are no video
-        cell, last = (f"floor(({t}-start_t)*{self.fps!r}+{EARLY})" for t in ("t", "prev_selected_t"))
-        wide = f"gte(dar,{self.width}/{self.height})"
-        frames = (
-            video.filter("settb", "1/1000000")
-            .filter("select", f"isnan(prev_selected_t)+gt({cell},{last})")
-            .filter(
-                "scale",
-                w=f"if({wide},max({self.width},round({self.height}*dar)),{self.width})",
-                h=f"if({wide},{self.height},max({self.height},round({self.width}/dar)))",
-                flags="area+accurate_rnd+full_chroma_int+bitexact",
-            )
-            .filter("crop", self.width, self.height)
-            .filter("format", "rgb24")
-            .filter("metadata", mode="add", key="vgan", value="1")
-            .filter("metadata", mode="print", key="vgan", file=f"pipe:{times_fd}", direct=1)
-        )
-        most = math.ceil(LONGEST_SECONDS * self.fps) + 1
-        output = {"format": "rawvideo", "fps_mode": "passthrough", "frames:v": most, "threads": 1, "map_metadata": -1}
-        arguments: list[str] = ffmpeg.output(frames, "pipe:1", **output).get_args()
-        # Put in afterwards: ffmpeg-python hashes names as UTF-8, which not every name is.
-        arguments[arguments.index("-i") + 1] = file_url(self.path)
-        return ["-loglevel", "level+verbose", "-filter_complex_threads", "1", *arguments]
+    def _decode(self, packet: Packet[VideoStream] | None) -> Iterator[VideoFrame]:
+        before = errors_seen()
+        try:
+            frames = self.source.decode(packet)
+        except FFmpegError as error:
+            self._count(last_message(before) or str(error.strerror))
+            return
+        if packet is not None and packet.is_corrupt:
+            self._count("a packet is damaged")
+        for frame in frames:
+            if frame.is_corrupt:
+                self._count(last_message(before) or "a picture is damaged")
+            yield frame
 
-    def _frames(self, child: Child, times: IO[bytes]) -> Iterator[Frame]:
-        size = self.height * self.width * 3
-        first, last_cell = 0, -1
-        while len(pixels := child.stdout.read(size)) == size:
-            # ffmpeg writes a frame's time before its pixels, so this line is there.
-            microseconds = _read_time(times)
-            if last_cell < 0:
-                first = microseconds
-            seconds = (microseconds - first) / 1e6
-            cell = math.floor(seconds * self.fps + EARLY)
-            # Where the picture's size changes ffmpeg starts its filters anew and chooses its first frame again.
-            if cell > last_cell:
-                last_cell = cell
-                self._emitted = True
-                yield Frame(cell, seconds, np.frombuffer(pixels, np.uint8).reshape(self.height, self.width, 3))
+    def _look_at_end(self, message: str, *, corrupt: bool) -> None:
+        """Note what the demuxer said, if anything, when it came to the end."""
+        if message:
+            self._count(message)
+        self._end = message
+        half = corrupt and self.source.container.format.name not in UNCUT
+        self._cut = half or any(words in message for words in CUT_OFF)
 
-    def _judge(self, finished: Finished) -> None:
-        if finished.timed_out:
-            raise VideoError("decode_timeout", f"not decoded within {self.timeout:g} s")
-        # A file's name may hold a line break and what follows it may look like a message.
-        messages = finished.stderr.replace(file_url(self.path), "the file")
-        info = read_stream_info(messages)
-        if info is None or not self._emitted:
-            reason = why_nothing(messages)
-            raise VideoError(reason, PLAIN.get(reason, finished.first_error))
-        if info.cut_off:
-            raise VideoError("truncated", f"the file ends after {info.frames_decoded} frames, before its content does")
-        if info.decode_errors > MOST_ERRORS * max(info.packets, 1):
-            raise VideoError("damaged", f"{info.decode_errors} errors in {info.packets} packets")
-        self.info = info
+    def _count(self, message: str) -> None:
+        self.errors += 1
+        self._message = self._message or message
 
-
-def _read_time(times: IO[bytes]) -> int:
-    header, _ = times.readline(), times.readline()
-    for field in header.split():
-        if field.startswith(b"pts:") and field[4:].lstrip(b"-").isdigit():
-            return int(field[4:])
-    raise VideoError("no_timestamps", "a frame has no presentation time")
+    def judge(self) -> None:
+        """Raises VideoError when what was decoded is nothing, or not to be trusted."""
+        if not self.num_frames:
+            reason = next((reason for words, reason in REASONS.items() if words in self._message), "")
+            reason = reason or ("truncated" if self._cut else "damaged")
+            raise VideoError(reason, self._message or "it holds no picture")
+        declared = self.source.seconds
+        missing = self._end and declared - self._last_seconds > 1 / (self.source.rate or 1) + MOST_MISSING * declared
+        if self._cut or missing:
+            detail = f"the file ends after {self.num_frames} frames, before its content does"
+            raise VideoError("truncated", f"{detail} ({self._end})" if self._end else detail)
+        if self.errors > MOST_ERRORS * max(self.packets, 1):
+            raise VideoError("damaged", f"{self.errors} errors in {self.packets} packets, the first: {self._message}")
