@@ -2,19 +2,31 @@
 
 The words are IPTC's: `digitalSourceType` with the code of media made by a trained model. They stand in the
 container under their own keys and, since many tools keep only the comment, again in the comment as JSON.
+Marks of others are found where they put them: container tags, XMP, and C2PA manifests.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 from ..errors import BadInputError
 from .ffmpeg import file_url, run
 
 SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 READ_SECONDS = 60.0
+C2PA_BOX = uuid.UUID("d8fec3d6-1b0e-483c-9297-5828877ec481").bytes  # C2PA specification, "Embedding into BMFF"
+XMP_BOX = uuid.UUID("be7acfcb-97a9-42e8-9c71-999491e3afac").bytes  # XMP specification, part 3
+MOST_BOXES = 10_000
+MOST_BYTES = 16 << 20  # of boxes read from one file
+# Made by a trained model, whole or in part; with the vocabulary's name before it, as XMP and manifests write it.
+_TRAINED = re.compile(rb"(?:trained|compositeWithTrained)AlgorithmicMedia", re.I)
+_TRAINED_URL = re.compile(rb"digitalsourcetype[/:](?:trained|compositeWithTrained)AlgorithmicMedia", re.I)
 _KEYS = {key.lower(): key for key in ("digitalSourceType", "vgan_model", "vgan_run", "vgan_seed", "comment")}
 
 
@@ -81,3 +93,76 @@ def _from_comment(comment: str) -> dict[str, str]:
     if not isinstance(marking, dict) or "digitalSourceType" not in marking:
         return {}
     return {str(key): str(value) for key, value in cast(dict[Any, Any], marking).items()}
+
+
+def read_marks(path: Path, tags: Mapping[str, str]) -> tuple[str, ...]:
+    """What a video says of its making, sorted.
+
+    "c2pa": it carries a C2PA manifest (mp4 and mov), which is not verified. "c2pa-ai": the manifest names a
+    trained model as a source. "iptc-ai": its tags or its XMP give it IPTC's source type of media that a trained
+    model made, whole or in part.
+
+    Args:
+        path: of a local file; of an mp4 or mov a few boxes are read, never the media, of others nothing.
+        tags: of the container, as the decoder reports them.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    marks = {"iptc-ai"} if any(_says_trained(key, value) for key, value in tags.items()) else set[str]()
+    with path.open("rb") as file:
+        for box in _marking_boxes(file):
+            if box.kind == C2PA_BOX:
+                marks |= {"c2pa", "c2pa-ai"} if _TRAINED.search(box.content) else {"c2pa"}
+            elif _TRAINED_URL.search(box.content):
+                marks.add("iptc-ai")
+    return tuple(sorted(marks))
+
+
+def _says_trained(key: str, value: str) -> bool:
+    content = value.encode(errors="replace")
+    if key.lower().endswith("digitalsourcetype"):
+        return bool(_TRAINED.search(content))
+    return bool(_TRAINED_URL.search(content))
+
+
+@dataclass(frozen=True)
+class _Box:
+    """A box of an ISO base media file (ISO/IEC 14496-12, 4.2)."""
+
+    kind: bytes  # four characters, or sixteen bytes of a "uuid" box
+    content: bytes
+
+
+def _marking_boxes(file: IO[bytes]) -> Iterator[_Box]:
+    """XMP and C2PA boxes at the top, in moov and in moov/udta; sizes are checked, never trusted."""
+    room, boxes = MOST_BYTES, 0
+    waiting = [(0, file.seek(0, 2))]
+    while waiting:
+        start, end = waiting.pop()
+        while end - start >= 8 and boxes < MOST_BOXES:
+            boxes += 1
+            file.seek(start)
+            kind, header, size = _box_header(file.read(32), end - start)
+            if size < header:
+                break
+            if kind in (b"moov", b"udta"):
+                waiting.append((start + header, start + size))
+            elif kind in (C2PA_BOX, XMP_BOX, b"XMP_"):
+                file.seek(start + header)
+                content = file.read(min(size - header, room))
+                room -= len(content)
+                yield _Box(kind, content)
+            start += size
+
+
+def _box_header(head: bytes, room: int) -> tuple[bytes, int, int]:
+    """Kind, bytes of the header, and bytes of the whole box, at most `room`; size 0 when it is no box."""
+    size, kind, header = int.from_bytes(head[:4], "big"), head[4:8], 8
+    if size == 1:  # a 64-bit size follows
+        size, header = int.from_bytes(head[8:16], "big"), 16
+    elif size == 0:  # to the end of the file
+        size = room
+    if kind == b"uuid":
+        kind, header = head[header : header + 16], header + 16
+    return kind, header, min(size, room)
