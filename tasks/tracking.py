@@ -230,7 +230,7 @@ def _requirements() -> list[str]:
     """What the packaged model needs, at the versions of this process."""
     from importlib.metadata import version
 
-    names = ("mlflow", "torch", "numpy", "safetensors", "pydantic", "pandas")
+    names = ("mlflow", "torch", "numpy", "safetensors", "pydantic", "pandas", "ffmpeg-python")
     return [f"{name}=={version(name).partition('+')[0]}" for name in names]
 
 

@@ -20,7 +20,7 @@ from vgan.storage import sha256_file
 ALONE = """
 import sys
 from pathlib import Path
-for name in ("vgan", "tasks", "flows", "webdataset", "prefect", "ffmpeg"):
+for name in ("vgan", "tasks", "flows", "webdataset", "prefect", "av"):
     sys.modules[name] = None
 from importlib.util import module_from_spec, spec_from_file_location
 spec = spec_from_file_location("entry", sys.argv[1])

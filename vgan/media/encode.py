@@ -1,16 +1,19 @@
 """Frames to files that a person opens: mp4, gif, png, and the contact sheet.
 
 Shape suffixes: N clips, T frames, H height, W width, C = 3 colours (RGB, uint8).
-This module travels in the packaged model: it needs numpy, the standard library and its neighbours only.
+This module travels in the packaged model: it needs numpy, ffmpeg-python, the standard library and its
+neighbours only.
 """
 
 from __future__ import annotations
 
+import importlib
 import struct
 import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,15 +44,21 @@ def mp4_bytes(frames_THWC: Uint8, fps: float, metadata: Mapping[str, str] | None
     if height % 2 or width % 2:
         raise ConfigError(f"a video of {width} x {height} cannot be H.264 4:2:0: both sides must be even.")
     tags = [text for key, value in sorted((metadata or {}).items()) for text in ("-metadata", f"{key}={value}")]
-    codec = ["-c:v", "libx264", "-preset", "medium", "-crf", str(crf), "-pix_fmt", "yuv420p", "-threads", "1"]
     # Tagged BT.709, limited range: a player that guesses BT.601 for small pictures would shift the colours.
-    colour = ["-vf", "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+full_chroma_inp,"]
-    colour[1] += "setparams=color_primaries=bt709:color_trc=bt709"
-    # What newer versions take from the frames, ffmpeg 5 takes from options.
-    colour += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
-    exact = ["-fflags", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1"]
-    mux = ["-movflags", "+faststart+use_metadata_tags", "-f", "mp4"]
-    return _encode(frames_THWC, fps, [*codec, *colour, *exact, *tags, *mux])
+    colour = {"color_primaries": "bt709", "color_trc": "bt709"}
+    frames = (
+        _raw_input(frames_THWC, fps)
+        .filter("scale", out_color_matrix="bt709", out_range="tv", flags="bicubic+accurate_rnd+full_chroma_inp")
+        .filter("setparams", **colour)
+    )
+    options = {
+        **{"c:v": "libx264", "preset": "medium", "crf": crf, "pix_fmt": "yuv420p"},
+        # What newer versions take from the frames, ffmpeg 5 takes from options.
+        **{"colorspace": "bt709", **colour, "color_range": "tv"},
+        **{"flags:v": "+bitexact", "map_metadata": -1},
+        **{"movflags": "+faststart+use_metadata_tags", "format": "mp4"},
+    }
+    return _encode(frames_THWC, frames, options, tags)
 
 
 def write_mp4(path: Path, frames_THWC: Uint8, fps: float, metadata: Mapping[str, str] | None = None) -> None:
@@ -60,9 +69,11 @@ def write_mp4(path: Path, frames_THWC: Uint8, fps: float, metadata: Mapping[str,
 def write_gif(path: Path, frames_THWC: Uint8, fps: float) -> None:
     """Write an endless gif with a palette of its own, whole or not at all; `frames_THWC` as for `mp4_bytes`."""
     _check(frames_THWC)
-    palette = "split[a][b];[a]palettegen=reserve_transparent=0[p];[b][p]paletteuse=dither=none"
-    exact = ["-fflags", "+bitexact", "-threads", "1", "-loop", "0", "-f", "gif"]
-    write_atomic(path, _encode(frames_THWC, fps, ["-filter_complex", palette, *exact]))
+    ffmpeg = _argument_builder()
+    shown = _raw_input(frames_THWC, fps).filter_multi_output("split")
+    palette = shown[0].filter("palettegen", reserve_transparent=0)
+    frames = ffmpeg.filter([shown[1], palette], "paletteuse", dither="none")
+    write_atomic(path, _encode(frames_THWC, frames, {"loop": 0, "format": "gif"}))
 
 
 def png_bytes(image_HWC: Uint8) -> bytes:
@@ -115,13 +126,27 @@ def _check(frames_THWC: Uint8) -> tuple[int, int]:
     return shape[1], shape[2]
 
 
-def _encode(frames_THWC: Uint8, fps: float, output: list[str]) -> bytes:
+def _argument_builder() -> Any:
+    """ffmpeg-python, which has no types; it builds arguments here and starts nothing."""
+    return importlib.import_module("ffmpeg")
+
+
+def _raw_input(frames_THWC: Uint8, fps: float) -> Any:
+    """The stream of frames that is fed through a pipe."""
     _, height, width, _ = frames_THWC.shape
-    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{width}x{height}", "-framerate", repr(float(fps))]
+    raw = {"format": "rawvideo", "pix_fmt": "rgb24", "video_size": (width, height), "framerate": repr(float(fps))}
+    return _argument_builder().input("pipe:0", **raw)
+
+
+def _encode(frames_THWC: Uint8, stream: Any, options: Mapping[str, Any], tags: Sequence[str] = ()) -> bytes:
+    """Run ffmpeg over `stream` with the output's options; `tags` are more of them, which can repeat."""
+    _, height, width, _ = frames_THWC.shape
     # mp4 and gif are finished by going back in the file, so they cannot go through a pipe.
     with tempfile.TemporaryDirectory(prefix="vgan-encode-") as folder:
         target = Path(folder) / "clip"
-        arguments = ["-loglevel", "level+error", *raw, "-i", "pipe:0", *output, file_url(target)]
+        output = stream.output("clip", fflags="+bitexact", threads=1, **options)
+        # Put in afterwards: ffmpeg-python hashes its words as UTF-8, which not every name and tag is.
+        arguments = ["-loglevel", "level+error", *output.get_args()[:-1], *tags, file_url(target)]
         _, finished = run(arguments, timeout=ENCODE_SECONDS, feed=[np.ascontiguousarray(frames_THWC).tobytes()])
         if finished.returncode or not target.exists():
             raise StorageError(f"ffmpeg could not encode {width} x {height} frames: {finished.first_error}")

@@ -4,7 +4,7 @@ Input: a data frame with one row and the column `num_videos` (1 to 256).
 Params: `seed` (long; clip i uses seed + i), `label` (class name, "" takes the classes in turn),
 `output` ("array": uint8 [N, T, H, W, 3]; "mp4": a data frame with columns seed, label, mp4_base64).
 
-It needs mlflow, torch, numpy and safetensors, and ffmpeg for mp4; the code that builds the
+It needs mlflow, torch, numpy and safetensors, and ffmpeg and ffmpeg-python for mp4; the code that builds the
 network comes with the model and is checked against its hashes before it is imported.
 """
 
