@@ -12,7 +12,7 @@ import pytest
 from s3_server import PAGE, free_port
 
 from vgan.errors import ConfigError, StorageError
-from vgan.remote import RemoteFolder, check_url, is_url, plain_path
+from vgan.remote import _S3_OPTIONS, RemoteFolder, check_url, is_url, plain_path
 
 NAMES = [
     "plain.mp4",
@@ -67,7 +67,9 @@ def test_every_listing_is_fresh(bucket: str) -> None:
     before = list(folder.files())
     assert [file.path for file in before] == ["a.mp4"]
     # Another process: nothing in this one can know of it.
-    done = in_child(f"from vgan.remote import RemoteFolder as R; R({folder.url!r}).put_bytes(b'2', 'a.mp4')")
+    done = in_child(
+        f"from vgan.remote import RemoteFolder as R; R({folder.url!r}).put_bytes(b'2', 'a.mp4')"
+    )
     assert done.returncode == 0, done.stderr
     assert list(folder.files()) != before
 
@@ -230,6 +232,7 @@ def test_no_credentials_is_a_mistake_to_mend(bucket: str, monkeypatch: pytest.Mo
 
 def test_an_endpoint_that_is_down_may_be_tried_again(s3_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)  # else it tries for six seconds
+    monkeypatch.setitem(_S3_OPTIONS, "config_kwargs", {"retries": {"max_attempts": 0}})
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     folder = RemoteFolder("s3://bucket/videos")
     with pytest.raises(StorageError, match="listing s3://bucket/videos failed: Could not connect") as caught:

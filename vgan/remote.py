@@ -164,19 +164,16 @@ class RemoteFolder:
 
     def read_bytes(self, path: str, limit: int = SMALL_BYTES) -> bytes | None:
         """Whole content of a small file; None without it; StorageError for more than `limit` bytes."""
+        found = self.stat(path)
+        if found is None:
+            return None
+        if found.size > limit:
+            raise StorageError(f"{self._shown(path)} has {found.size:,} bytes, more than the {limit:,} allowed.")
         try:
             with self._driver("reading", path):
-                content: bytes = self._fs.cat_file(self._name(path), start=0, end=limit + 1)
+                content: bytes = self._fs.cat_file(self._name(path))
         except FileNotFoundError:
             return None
-        except StorageError:
-            # A range of an empty file is refused by S3 with 416.
-            found = self.stat(path)
-            if found is None or found.size:
-                raise
-            content = b""
-        if len(content) > limit:
-            raise StorageError(f"{self._shown(path)} has more than the {limit:,} bytes allowed.")
         return content
 
     def put(self, local: Path, path: str) -> None:
