@@ -1,277 +1,303 @@
-"""One batch of videos: decode, cut, split, write shards, and the record that commits it.
+"""One batch of videos: decode them in the pool, write their clips into shards, and the record that commits it.
 
-A bad video never fails a batch: it is rejected with a reason. What a batch writes depends on its plan and on
-the sides that groups of videos already have, not on the number of workers. Pixels wait in temporary files, so
-memory does not grow with the length of the videos.
-
-Shape suffixes: N frames of a video, T frames of a clip, H height, W width, C = 3 colours (RGB, uint8).
+A bad video never fails a batch: it is rejected with a reason. What a batch writes depends on its plan alone, not on
+what else is in the dataset or on the number of workers: the sides of its videos are provisional, and `commit`
+moves those that belong elsewhere. Payloads wait in spool files that the workers write, so that memory does not
+grow with the length of the videos; shards are written while later videos are still being decoded.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
-import stat
-import threading
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-
-import numpy as np
+from collections.abc import Generator, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from ..config import IngestConfig
-from ..errors import StorageError
-from ..media.decode import Decoder, VideoError
-from ..media.ffmpeg import find_ffmpeg
-from ..media.probe import StreamInfo
 from ..progress import Progress, silent
-from ..records import Batch, Rejection, Split, Video
-from ..storage import fault_point, read_bytes, sha256_file, storage_errors, write_atomic
+from ..records import Batch, Record, Rejection, Shard, Split, Video
+from ..storage import fault_point, read_bytes, storage_errors, write_atomic
 from ..workspace import DatasetFolder, Workspace
-from .clips import Cutting, Timeline, clip_of, clip_statistics, cut_windows, why_no_clip
-from .manifest import batch_problems, current_version
-from .names import path_of, text_of
-from .plan import BatchPlan, Source, recipe
+from .locate import Locate, locator
+from .manifest import shard_problems
+from .names import text_of
+from .plan import BatchPlan, PlannedBatch, Source, read_batch_plan
+from .pool import DecoderPool, shared_pool
+from .revise import rewrite_batch
 from .shards import NAME_DIGITS, Sample, write_shards
-from .split import group_of, split_groups
+from .split import named_groups, side_of
+from .taken import Refused, TakenClip, TakenVideo, TakeRequest
+
+
+class BatchDone(Record):
+    """What a caller needs to know of a finished batch; its record waits under pending/."""
+
+    key: str
+    accepted: int  # videos, every name counted
+    rejected: int
+    frames_decoded: int
 
 
 @dataclass(frozen=True)
-class _Taken:
-    """A decoded video whose pixels wait in a temporary file."""
+class _Outcome:
+    """A source, what became of it, and where its payloads wait."""
 
     source: Source
-    info: StreamInfo
-    content: str
-    seconds: float
-    frames: int
-    cutting: Cutting
+    answer: TakenVideo | Refused
     spool: Path
+
+
+@dataclass
+class _Work:
+    """What is being put together; the first video of a content is stored, later ones are its copies."""
+
+    videos: dict[str, Video] = field(default_factory=dict[str, Video])  # by content
+    rejections: list[Rejection] = field(default_factory=list[Rejection])
+    late: list[_Outcome] = field(default_factory=list[_Outcome])  # replaced files: out of order
+    heldout: list[tuple[Video, _Outcome]] = field(default_factory=list[tuple[Video, _Outcome]])
 
 
 def ingest_batch(
     workspace: Workspace,
     name: str,
     config: IngestConfig,
-    plan: BatchPlan,
+    place: PlannedBatch,
     *,
-    workers: int | None = None,
+    pool: DecoderPool | None = None,
     progress: Progress = silent,
-) -> Batch:
-    """Do one batch of a plan, or find it done: a record whose shards are sound is returned as it is.
+) -> BatchDone:
+    """Do one batch of a plan, or find it done: a record whose shards are sound is left as it is.
 
     Args:
         workspace: where the dataset lies.
         name: of the dataset.
         config: the config that the plan was made with.
-        plan: one of `IngestPlan.batches`.
-        workers: videos decoded at a time; None takes one for each core.
+        place: one of `IngestPlan.batches`.
+        pool: decodes; None takes the one of this process with `config.workers` workers.
         progress: told after each video.
 
     Raises:
-        MissingToolError: there is no ffmpeg.
+        ResumableError: another plan has taken the place of this one.
         StorageError: shards cannot be written.
     """
     folder = workspace.dataset(name)
-    known = _known_sides(folder, config, plan)
-    if done := _finished(folder, plan, known):
-        progress(len(plan.sources), len(plan.sources), "done before")
-        return done
-    find_ffmpeg()
+    if done := finished_batch(folder, place.key):
+        progress(place.videos, place.videos, "done before")
+        return _done(done)
+    plan = read_batch_plan(folder, place)
     with storage_errors(folder.shards, "creating"):
         folder.shards.mkdir(parents=True, exist_ok=True)
-    outcomes: list[_Taken | Rejection] = []
-    try:
-        outcomes = _decode_all(folder, config, plan, workers, progress)
-        taken = [outcome for outcome in outcomes if isinstance(outcome, _Taken)]
-        rejections = [outcome for outcome in outcomes if isinstance(outcome, Rejection)]
-        batch = _write(folder, config, plan, taken, rejections, known)
-    finally:
-        for path in folder.shards.glob(f".tmp-{os.getpid()}-{plan.key[:8]}-*"):
-            path.unlink(missing_ok=True)
+    with nullcontext(pool) if pool else shared_pool(config.workers) as decoders:
+        batch = _decode_and_write(workspace, folder, config, plan, decoders, progress)
     fault_point("before_batch")
-    write_atomic(folder.batch(plan.key), batch.to_json())
-    return batch
+    write_atomic(folder.pending(plan.key), batch.to_json())
+    return _done(batch)
 
 
-def _known_sides(folder: DatasetFolder, config: IngestConfig, plan: BatchPlan) -> dict[str, Split]:
-    """Sides that groups have: in the current version, and in the plan's first batch."""
-    videos: list[Video] = []
-    base = current_version(folder)
-    if base and recipe(base.config) == recipe(config):
-        videos += base.videos
-    if plan.first and folder.batch(plan.first).exists():
-        videos += Batch.from_json(read_bytes(folder.batch(plan.first)), str(folder.batch(plan.first))).videos
-    return {video.group: video.split for video in videos}
-
-
-def _finished(folder: DatasetFolder, plan: BatchPlan, known: dict[str, Split]) -> Batch | None:
-    path = folder.batch(plan.key)
+def finished_batch(folder: DatasetFolder, key: str) -> Batch | None:
+    """The batch that waits for its commit; None when it is not there or not all of its shards are sound."""
+    path = folder.pending(key)
     if not path.exists():
         return None
     batch = Batch.from_json(read_bytes(path), str(path))
-    fits = all(known.get(video.group, video.split) == video.split for video in batch.videos)
-    if plan.ensure_heldout and not any(video.split == "heldout" for video in batch.videos):
-        fits = fits and len({video.group for video in batch.videos}) < 2
-    return batch if fits and not batch_problems(folder, batch) else None
+    sound = not any(shard_problems(folder.shards / shard.file, shard) for shard in batch.shards)
+    return batch if sound and batch.key == key else None
 
 
-def _decode_all(
-    folder: DatasetFolder, config: IngestConfig, plan: BatchPlan, workers: int | None, progress: Progress
-) -> list[_Taken | Rejection]:
-    """Outcomes in the order of the plan's sources, whatever the order of work."""
-    stop = threading.Event()
-    total = len(plan.sources)
-    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="decode")
-    try:
-        futures = [pool.submit(_take, folder, config, plan, source, stop) for source in plan.sources]
-        for done, future in enumerate(as_completed(futures), start=1):
-            future.result()
-            progress(done, total, "decoding")
-        return [future.result() for future in futures]
-    finally:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _take(
-    folder: DatasetFolder, config: IngestConfig, plan: BatchPlan, source: Source, stop: threading.Event
-) -> _Taken | Rejection:
-    path = Path(path_of(plan.root)) / path_of(source.paths[0])
-    spool = folder.shards / f".tmp-{os.getpid()}-{plan.key[:8]}-{secrets.token_hex(8)}"
-    try:
-        _check_file(path)
-        taken = _decode(path, spool, config, source, stop)
-        _check_unchanged(path, source)
-    except VideoError as error:
-        spool.unlink(missing_ok=True)
-        return Rejection(
-            path=source.paths[0],
-            digest_sha256=source.digest_sha256,
-            reason=error.reason,
-            detail=text_of(error.detail),
-        )
-    return taken
-
-
-def _check_file(path: Path) -> None:
-    """Refuse what must not be opened; the folder may have changed since the plan was made."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise VideoError("vanished", error.strerror or str(error)) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise VideoError("not_regular", "it is not a regular file")
-    if status.st_size == 0:
-        raise VideoError("empty", "the file has no bytes")
-
-
-def _check_unchanged(path: Path, source: Source) -> None:
-    try:
-        same = sha256_file(path) == source.digest_sha256
-    except StorageError as error:
-        raise VideoError("changed_during_read", error.message) from error
-    if not same:
-        raise VideoError("changed_during_read", "its bytes are not those that were there before decoding")
-
-
-def _decode(path: Path, spool: Path, config: IngestConfig, source: Source, stop: threading.Event) -> _Taken:
-    timeline = Timeline()
-    digest = hashlib.sha256()
-    decoder = Decoder(path, fps=config.fps, height=config.height, width=config.width)
-    with storage_errors(spool, "writing"), open(spool, "xb") as file:
-        for frame in decoder:
-            if stop.is_set():
-                raise VideoError("interrupted", "the ingest was stopped")
-            file.write(frame.pixels_HWC.data)
-            digest.update(frame.pixels_HWC.data)
-            timeline.add(frame.cell, frame.seconds, frame.pixels_HWC)
-    cutting = cut_windows(timeline, config)
-    if not cutting.windows:
-        raise VideoError(*why_no_clip(timeline, config))
-    seconds = decoder.info.seconds or timeline.seconds[-1] + 1 / config.fps
-    return _Taken(source, decoder.info, digest.hexdigest(), seconds, len(timeline.cells), cutting, spool)
-
-
-def _write(
-    folder: DatasetFolder,
-    config: IngestConfig,
-    plan: BatchPlan,
-    taken: list[_Taken],
-    rejections: list[Rejection],
-    known: dict[str, Split],
-) -> Batch:
-    """Choose sides and write the shards; one video for each content, that of the lowest sha256."""
-    by_content: dict[str, list[_Taken]] = {}
-    for one in taken:
-        by_content.setdefault(one.content, []).append(one)
-    groups = {one.content: group_of(one.content, one.source.paths[0], config.group_by) for one in taken}
-    labels_of: dict[str, set[str]] = {}
-    for content, same in by_content.items():
-        label = _label(plan, same[0].source, config)
-        labels_of.setdefault(groups[content], set()).update([label] if label is not None else [])
-    sides = split_groups(labels_of, config.heldout, known=known, ensure=plan.ensure_heldout)
-    videos = [_video(same, groups[content], sides, plan, config) for content, same in by_content.items()]
-    spools = {same[0].source.digest_sha256: same[0] for same in by_content.values()}
-    splits: tuple[Split, ...] = ("heldout", "train")
-    shards = [
-        shard
-        for split in splits
-        for shard in write_shards(folder.shards, split, _samples(_of(videos, split), spools, config))
-    ]
-    return Batch(key=plan.key, videos=tuple(videos), rejections=tuple(rejections), shards=tuple(shards))
-
-
-def _of(videos: Iterable[Video], split: Split) -> list[Video]:
-    return [video for video in videos if video.split == split]
-
-
-def _label(plan: BatchPlan, source: Source, config: IngestConfig) -> str | None:
-    if config.labels == "none":
-        return None
-    return PurePosixPath(plan.root, source.paths[0]).parent.name
-
-
-def _video(same: list[_Taken], group: str, sides: dict[str, Split], plan: BatchPlan, config: IngestConfig) -> Video:
-    first = same[0]
-    return Video(
-        digest_sha256=first.source.digest_sha256,
-        paths=tuple(sorted(path for one in same for path in one.source.paths)),
-        copies=tuple(one.source.digest_sha256 for one in same[1:]),
-        size_bytes=first.source.size_bytes,
-        content=first.content,
-        group=group,
-        split=sides[group],
-        label=_label(plan, first.source, config),
-        codec=first.info.codec,
-        width=first.info.width,
-        height=first.info.height,
-        fps=first.info.fps,
-        seconds=round(first.seconds, 6),
-        frames_decoded=first.info.frames_decoded,
-        decode_errors=first.info.decode_errors,
-        clips=len(first.cutting.windows),
-        windows_cut=first.cutting.cut,
+def _done(batch: Batch) -> BatchDone:
+    return BatchDone(
+        key=batch.key,
+        accepted=sum(len(video.paths) for video in batch.videos),
+        rejected=len(batch.rejections),
+        frames_decoded=sum(video.frames_decoded for video in batch.videos),
     )
 
 
-def _samples(videos: list[Video], spools: dict[str, _Taken], config: IngestConfig) -> Iterator[Sample]:
-    for video in videos:
-        taken = spools[video.digest_sha256]
-        shape = (taken.frames, config.height, config.width, 3)
-        frames_NHWC = np.memmap(taken.spool, np.uint8, "r", shape=shape)
-        for number, window in enumerate(taken.cutting.windows):
-            clip_CTHW = clip_of(frames_NHWC, window, config.frames)
-            about = {
-                "video": video.digest_sha256,
-                "source": video.paths[0],
-                "start_seconds": round(window.seconds, 6),
-                "fps": config.fps,
-                "scene": window.scene,
-                "label": video.label,
-                "split": video.split,
-                "statistics": clip_statistics(clip_CTHW),
-            }
-            yield Sample(f"{video.digest_sha256[:NAME_DIGITS]}-{number:05d}", clip_CTHW, about)
+def _decode_and_write(
+    workspace: Workspace,
+    folder: DatasetFolder,
+    config: IngestConfig,
+    plan: BatchPlan,
+    pool: DecoderPool,
+    progress: Progress,
+) -> Batch:
+    work = _Work()
+    try:
+        with _outcomes(workspace, folder, config, plan, pool, progress) as outcomes:
+            shards = write_shards(folder.shards, "train", _training_samples(work, outcomes, config))
+        fault_point("after_shard_rename")
+        shards = [*write_shards(folder.shards, "heldout", _waiting_samples(work, config)), *shards]
+        shards += _late_shards(folder, work, config)
+    finally:
+        for path in folder.shards.glob(f".tmp-{os.getpid()}-{plan.key[:8]}-*"):
+            path.unlink(missing_ok=True)
+    videos = tuple(sorted(work.videos.values(), key=lambda video: video.digest_sha256))
+    batch = Batch(key=plan.key, videos=videos, rejections=tuple(work.rejections), shards=tuple(shards))
+    return rewrite_batch(folder, batch, {"heldout", "train"}) if work.late else batch
+
+
+@contextmanager
+def _outcomes(
+    workspace: Workspace,
+    folder: DatasetFolder,
+    config: IngestConfig,
+    plan: BatchPlan,
+    pool: DecoderPool,
+    progress: Progress,
+) -> Generator[Iterator[_Outcome]]:
+    """Outcomes in the order of the plan's sources, whatever the order of work, as they become ready."""
+    locate = locator(workspace, plan.root)
+
+    def take(source: Source) -> _Outcome:
+        spool = folder.shards / f".tmp-{os.getpid()}-{plan.key[:8]}-{secrets.token_hex(8)}"
+        return _take(pool, locate, config, source, spool)
+
+    threads = ThreadPoolExecutor(pool.workers, thread_name_prefix="take")
+    try:
+        yield _in_order([threads.submit(take, source) for source in plan.sources], progress)
+    except BaseException:
+        # Not waited for: a video may take half an hour. Whoever owns the pool closes it, which ends them.
+        threads.shutdown(wait=False, cancel_futures=True)
+        raise
+    threads.shutdown()
+
+
+def _take(pool: DecoderPool, locate: Locate, config: IngestConfig, source: Source, spool: Path) -> _Outcome:
+    with locate(source) as found:
+        if isinstance(found, Refused):
+            return _Outcome(source, found, spool)
+        request = TakeRequest(
+            path=text_of(os.fspath(found)),
+            digest_sha256=source.digest_sha256,
+            spool=text_of(os.fspath(spool)),
+            config=config,
+        )
+        return _Outcome(source, pool.take(request), spool)
+
+
+def _in_order(futures: list[Future[_Outcome]], progress: Progress) -> Iterator[_Outcome]:
+    pending = set(futures)
+    for future in futures:
+        while future in pending:
+            _, pending = wait(pending, return_when=FIRST_COMPLETED)
+            progress(len(futures) - len(pending), len(futures), "decoding")
+        yield future.result()
+
+
+def _training_samples(work: _Work, outcomes: Iterator[_Outcome], config: IngestConfig) -> Iterator[Sample]:
+    """Samples of the training side as their videos become ready; what belongs to the other waits."""
+    for outcome in outcomes:
+        if isinstance(outcome.answer, Refused):
+            work.rejections.append(_rejection(outcome.source, outcome.answer))
+            outcome.spool.unlink(missing_ok=True)
+        elif outcome.answer.digest_sha256 != outcome.source.digest_sha256:
+            work.late.append(outcome)
+        elif video := _new_video(work, outcome, config):
+            if video.split == "heldout":
+                work.heldout.append((video, outcome))
+            else:
+                yield from _samples(video, outcome, config)
+
+
+def _waiting_samples(work: _Work, config: IngestConfig) -> Iterator[Sample]:
+    for video, outcome in work.heldout:
+        yield from _samples(video, outcome, config)
+
+
+def _late_shards(folder: DatasetFolder, work: _Work, config: IngestConfig) -> list[Shard]:
+    """Shards of the files that were replaced after the plan was made, whose place in the order nobody knew."""
+    shards: list[Shard] = []
+    for outcome in work.late:
+        if video := _new_video(work, outcome, config):
+            shards += write_shards(folder.shards, video.split, _samples(video, outcome, config))
+    return shards
+
+
+def _rejection(source: Source, refused: Refused) -> Rejection:
+    digest = None if refused.again else source.digest_sha256
+    return Rejection(path=source.paths[0], digest_sha256=digest, reason=refused.reason, detail=refused.detail)
+
+
+def _new_video(work: _Work, outcome: _Outcome, config: IngestConfig) -> Video | None:
+    """The record of a video that is to be stored; None for a copy, whose names the stored one gets."""
+    source, taken = outcome.source, outcome.answer
+    assert isinstance(taken, TakenVideo)
+    if stored := work.videos.get(taken.content):
+        work.videos[taken.content] = with_copy(stored, taken.digest_sha256, source.paths)
+        outcome.spool.unlink(missing_ok=True)
+        return None
+    group = next(iter(named_groups(source.paths, config.group_by)), taken.content)
+    video = _video(source, taken, group, side_of(group, config.heldout))
+    work.videos[taken.content] = video
+    return video
+
+
+def with_copy(video: Video, digest: str, paths: tuple[str, ...], copies: tuple[str, ...] = ()) -> Video:
+    """The record of a video of which another copy, with these names and copies of its own, was found."""
+    others = {*video.copies, digest, *copies} - {video.digest_sha256}
+    names = {*video.paths, *paths}
+    return video.model_copy(update={"paths": tuple(sorted(names)), "copies": tuple(sorted(others))})
+
+
+def _video(source: Source, taken: TakenVideo, group: str, split: Split) -> Video:
+    motion = sum(clip.statistics["motion"] for clip in taken.clips) / len(taken.clips)
+    return Video(
+        digest_sha256=taken.digest_sha256,
+        paths=source.paths,
+        copies=(),
+        size_bytes=taken.size_bytes,
+        content=taken.content,
+        fingerprint=taken.fingerprint,
+        group=group,
+        split=split,
+        label=source.label,
+        licence=source.licence,
+        consent=source.consent,
+        marks=taken.marks,
+        codec=taken.codec,
+        width=taken.width,
+        height=taken.height,
+        fps=taken.fps,
+        seconds=taken.seconds,
+        colour=taken.colour,
+        treatment=taken.treatment,
+        frames_decoded=taken.frames_decoded,
+        decode_errors=taken.decode_errors,
+        clips=len(taken.clips),
+        motion=round(motion, 3),
+        left_out=taken.left_out,
+    )
+
+
+def _samples(video: Video, outcome: _Outcome, config: IngestConfig) -> Iterator[Sample]:
+    """Samples of one video out of its spool, which is then removed; a payload lasts until the next is asked for."""
+    taken = outcome.answer
+    assert isinstance(taken, TakenVideo)
+    buffer = bytearray(max(clip.size for clip in taken.clips))
+    with storage_errors(outcome.spool, "reading"), open(outcome.spool, "rb", buffering=0) as file:
+        for number, clip in enumerate(taken.clips):
+            payload = memoryview(buffer)[: clip.size]
+            file.seek(clip.offset)
+            if file.readinto(payload) != clip.size:
+                raise OSError(f"it ends inside clip {number}")
+            key = f"{video.digest_sha256[:NAME_DIGITS]}-{number:05d}"
+            yield Sample(key, config.stored_format, payload, _about(video, outcome.source, clip, config))
+    outcome.spool.unlink(missing_ok=True)
+
+
+def _about(video: Video, source: Source, clip: TakenClip, config: IngestConfig) -> dict[str, Any]:
+    """What a shard says of a clip; of the video's names the first under which it was taken, whatever comes later."""
+    return {
+        "video": video.digest_sha256,
+        "source": source.paths[0],
+        "start_seconds": clip.start_seconds,
+        "fps": config.fps,
+        "scene": clip.scene,
+        "label": video.label,
+        "split": video.split,
+        "statistics": clip.statistics,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from ..records import Batch, BatchRef, Dataset, Shard
 from ..storage import fault_point, read_bytes, sha256_file, write_atomic
 from ..workspace import DatasetFolder, Workspace
 from .tar_index import index_shard, keys_digest
+
+log = logging.getLogger(__name__)
 
 
 def current_version(folder: DatasetFolder) -> Dataset | None:
@@ -41,6 +44,15 @@ def load_dataset(workspace: Workspace, name: str, digest: str | None = None) -> 
             hint=f"Make it with `vgan ingest --videos FOLDER --name {name}`.",
         )
     return Dataset.from_json(read_bytes(path), str(path))
+
+
+def kept_versions(folder: DatasetFolder) -> Iterator[Dataset]:
+    """Every kept version, in the order of their digests; one that cannot be read is passed over with a warning."""
+    for path in sorted(folder.version("x").parent.glob("*.json")):
+        try:
+            yield Dataset.from_json(read_bytes(path), str(path))
+        except CorruptDataError as error:
+            log.warning("a kept version is passed over: %s", error)
 
 
 def read_batch(folder: DatasetFolder, ref: BatchRef) -> Batch:
@@ -129,7 +141,7 @@ def new_version(
     name: str, number: int, config: IngestConfig, labels: Iterable[str], batches: Iterable[BatchRef]
 ) -> Dataset:
     """Put batches together: labels and batches sorted, so that the order of work leaves no trace."""
-    ordered = tuple(sorted(batches, key=lambda batch: batch.key))
+    ordered = tuple(sorted(batches, key=lambda batch: (batch.key, batch.record)))
     return Dataset(name=name, number=number, config=config, labels=tuple(sorted(set(labels))), batches=ordered)
 
 

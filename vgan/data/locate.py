@@ -1,0 +1,56 @@
+"""Where a planned video can be opened: in its folder, or as a local copy of what lies in a bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from ..remote import RemoteFile, RemoteFolder, is_url
+from ..workspace import Workspace
+from .cache import VideoCache
+from .names import path_of
+from .plan import Source
+from .taken import Refused
+
+Locate = Callable[[Source], AbstractContextManager[Path | Refused]]
+
+
+def locator(workspace: Workspace, root: str) -> Locate:
+    """What opens the sources of one root: each call lends a path for the length of the block.
+
+    The path may be that of a file which has gone meanwhile: who opens it finds out.
+
+    Args:
+        workspace: whose cache takes the local copies.
+        root: folder or URL of the videos, as a BatchPlan has it.
+    """
+    if not is_url(root):
+        return _local(Path(path_of(root)))
+    return _remote(VideoCache(workspace), RemoteFolder(root))
+
+
+def _local(root: Path) -> Locate:
+    @contextmanager
+    def locate(source: Source) -> Generator[Path | Refused]:
+        paths = [root / path_of(name) for name in source.paths]
+        yield next((path for path in paths if path.exists()), paths[0])
+
+    return locate
+
+
+def _remote(cache: VideoCache, folder: RemoteFolder) -> Locate:
+    @contextmanager
+    def locate(source: Source) -> Generator[Path | Refused]:
+        file = _first_there(folder, source)
+        if file is None:
+            yield Refused(reason="vanished", detail="it is no longer in the bucket", again=True)
+            return
+        with cache.hold(folder.url, file) as path:
+            yield path
+
+    return locate
+
+
+def _first_there(folder: RemoteFolder, source: Source) -> RemoteFile | None:
+    return next((file for name in source.paths if (file := folder.stat(path_of(name)))), None)
