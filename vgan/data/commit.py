@@ -16,7 +16,7 @@ from typing import Any
 
 from ..config import NOT_OF_CONTENT, IngestConfig
 from ..errors import BadInputError, CorruptDataError, ResumableError
-from ..records import REJECTIONS_SHOWN, Batch, BatchRef, Dataset, IngestReport, Rejection, Shard, Split, Video, recipe
+from ..records import REJECTIONS_SHOWN, Batch, BatchRef, Dataset, IngestReport, Rejection, Shard, Video, recipe
 from ..storage import fault_point, lease, read_bytes
 from ..workspace import DatasetFolder, Workspace
 from .batch import with_copy
@@ -31,14 +31,18 @@ from .manifest import (
     write_version,
 )
 from .plan import IngestPlan, Source
+from .published import ensure_local, publish
 from .revise import check_counts, revise_batch
-from .table import Table
+from .table import LEFT, Arranged, Table
+
+KNOWN_SHARE = 0.05  # of all videos: so few bad ones never stop an ingest
 
 
 @dataclass
 class _Making:
     """A version in the making."""
 
+    workspace: Workspace
     folder: DatasetFolder
     config: IngestConfig
     plan: IngestPlan
@@ -47,8 +51,7 @@ class _Making:
     kept: list[BatchRef]  # batches 0, 1, ... of the table; those of the plan follow
     edits: dict[str, Source | None]  # by digest; None: it leaves
     table: Table = field(default_factory=Table)
-    former: dict[str, Split] = field(default_factory=dict[str, Split])  # sides of lost batches, by content
-    former_digests: set[str] = field(default_factory=set[str])
+    lost: set[str] = field(default_factory=set[str])  # digests of the videos of batches that are made again
     dropped: int = 0
     relabelled: int = 0
     accepted: int = 0
@@ -56,17 +59,6 @@ class _Making:
     left_out: Counter[str] = field(default_factory=Counter[str])
     new_rejections: list[Rejection] = field(default_factory=list[Rejection])
     old_rejections: list[Rejection] = field(default_factory=list[Rejection])  # as many as are shown
-
-
-@dataclass(frozen=True)
-class _Arranged:
-    """What belongs where."""
-
-    rows: list[int]  # of the table, of the videos that stay
-    groups: list[str]  # of each of these rows
-    sides: dict[str, Split]  # of each group
-    copies: dict[int, list[int]]  # row that stays -> rows that it stands for
-    near: int
 
 
 def commit(workspace: Workspace, name: str, config: IngestConfig, plan: IngestPlan) -> IngestReport:
@@ -82,23 +74,25 @@ def commit(workspace: Workspace, name: str, config: IngestConfig, plan: IngestPl
         BadInputError: no usable video, more rejected than `config.max_rejected`, or nothing to hold out.
         ResumableError: the dataset has changed since the plan was made, or a batch of the plan is not done.
         CorruptDataError: a kept record or shard is not as it was written.
+        StorageError: the version cannot be written, or not be published to VGAN_DATASETS; calling again goes on.
     """
     folder = workspace.dataset(name)
     with lease(folder.lease):
-        return commit_leased(folder, config, plan)
+        return commit_leased(workspace, config, plan)
 
 
-def commit_leased(folder: DatasetFolder, config: IngestConfig, plan: IngestPlan) -> IngestReport:
+def commit_leased(workspace: Workspace, config: IngestConfig, plan: IngestPlan) -> IngestReport:
     """`commit` for a caller that holds the lease."""
+    folder = workspace.dataset(plan.name)
     current = current_version(folder)
     origin, kept = _origin(folder, current, plan)
     changed = (current.digest() if current else None) != plan.base
     if origin and not changed and not plan.batches and not plan.edits and len(kept) == len(origin.batches):
-        return _unchanged(folder, config, plan, current, origin)
-    making = _Making(folder, config, plan, current, origin, kept, _edits(plan))
+        return _unchanged(workspace, config, plan, current, origin)
+    making = _Making(workspace, folder, config, plan, current, origin, kept, _edits(plan))
     _read_kept(making)
     _read_pending(making)
-    arranged = _arrange(making)
+    arranged = making.table.arrange(config.heldout)
     _judge_rejections(making, arranged)
     _judge_split(making, arranged)
     dataset = _dataset(making, arranged)
@@ -107,6 +101,8 @@ def commit_leased(folder: DatasetFolder, config: IngestConfig, plan: IngestPlan)
         raise _overtaken(plan)
     if current != dataset:
         write_version(folder, dataset)
+    # Before the clean-up: when it fails, the same commit can be tried again.
+    publish(workspace, dataset)
     _clean_up(folder, dataset)
     return _report(making, arranged.near, dataset, _new_clips(making, arranged))
 
@@ -148,17 +144,22 @@ def _read_kept(making: _Making) -> None:
             said = edits.get(digest)
             if digest in edits and said is None:
                 making.dropped += 1
+                _add(making, video, LEFT, None)
                 continue
             making.relabelled += said is not None and said.label != video["label"]
-            making.table.add(video, number, known=True, said=said, group_by=making.config.group_by)
+            _add(making, video, number, said)
         _keep_rejections(making, plain["rejections"])
     records = set(making.plan.kept)
     for ref in making.origin.batches if making.origin else ():
         if ref.record not in records:
             with contextlib.suppress(CorruptDataError):  # the batch is made again because of this
                 for video in plain_batch(making.folder, ref)["videos"]:
-                    making.former[video["content"]] = video["split"]
-                    making.former_digests.add(video["digest_sha256"])
+                    making.lost.add(video["digest_sha256"])
+                    _add(making, video, LEFT, None)
+
+
+def _add(making: _Making, video: dict[str, Any], batch: int, said: Source | None) -> None:
+    making.table.add(video, batch, known=True, said=said, group_by=making.config.group_by)
 
 
 def _keep_rejections(making: _Making, plain: list[dict[str, Any]]) -> None:
@@ -185,16 +186,10 @@ def _pending(folder: DatasetFolder, key: str) -> Batch:
     return Batch.from_json(read_bytes(path), str(path))
 
 
-def _arrange(making: _Making) -> _Arranged:
-    table = making.table
-    rows, copies = table.stored_once()
-    found = table.find_groups(rows)
-    sides = table.choose_sides(rows, found.names, making.config.heldout, making.former)
-    return _Arranged(rows, found.names, sides, copies, int(found.near_N.sum()))
-
-
-def _judge_rejections(making: _Making, arranged: _Arranged) -> None:
-    rejections = [*making.plan.rejections, *making.new_rejections]
+def _judge_rejections(making: _Making, arranged: Arranged) -> None:
+    """Stop when too many of the new videos are bad; where many are known, a few bad new ones are no reason to."""
+    plan, config = making.plan, making.config
+    rejections = [*plan.rejections, *making.new_rejections]
     reasons = Counter(rejection.reason for rejection in rejections)
     listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     example = f" For example {rejections[0].path}: {rejections[0].detail}." if rejections else ""
@@ -203,18 +198,19 @@ def _judge_rejections(making: _Making, arranged: _Arranged) -> None:
             f"none of the {len(rejections)} videos can be used ({listed}).{example}",
             hint="A clip needs --frames at --fps without a scene cut: shorter clips take shorter videos.",
         )
-    seen = making.accepted + len(rejections)
-    share = len(rejections) / max(1, seen)
-    if share > making.config.max_rejected:
+    # What is never opened is found again each time: it is new only where everything is.
+    bad = len(making.new_rejections) + (0 if making.origin else len(plan.rejections))
+    new = making.accepted + bad
+    if bad > config.max_rejected * new and bad > KNOWN_SHARE * (new + plan.unchanged):
         raise BadInputError(
-            f"{len(rejections)} of {seen} new videos cannot be used ({listed}), more than the allowed "
-            f"{making.config.max_rejected:.0%}.{example}",
-            hint=f"Mend the videos, or go on without them with --max-rejected {min(1.0, share + 0.005):.2f}; "
+            f"{bad} of {new} new videos cannot be used ({listed}), more than the allowed "
+            f"{config.max_rejected:.0%}.{example}",
+            hint=f"Mend the videos, or go on without them with --max-rejected {min(1.0, bad / new + 0.005):.2f}; "
             "what was decoded is kept.",
         )
 
 
-def _judge_split(making: _Making, arranged: _Arranged) -> None:
+def _judge_split(making: _Making, arranged: Arranged) -> None:
     """Both sides must hold clips."""
     if len(set(arranged.sides.values())) < 2:
         raise BadInputError(
@@ -224,7 +220,7 @@ def _judge_split(making: _Making, arranged: _Arranged) -> None:
         )
 
 
-def _dataset(making: _Making, arranged: _Arranged) -> Dataset:
+def _dataset(making: _Making, arranged: Arranged) -> Dataset:
     """Write the batches that change and put all together."""
     rows_of: dict[int, list[int]] = {}
     for place, row in enumerate(arranged.rows):
@@ -234,6 +230,8 @@ def _dataset(making: _Making, arranged: _Arranged) -> Dataset:
     for number, ref in enumerate(making.kept):
         places = rows_of.get(number, [])
         if _differs(making, arranged, number, places):
+            assert making.origin
+            ensure_local(making.workspace, making.origin, shards=ref.shards)
             refs += _revised(making, arranged, read_batch(making.folder, ref), places, copies)
         else:
             refs.append(ref)
@@ -245,7 +243,7 @@ def _dataset(making: _Making, arranged: _Arranged) -> Dataset:
     return dataset.model_copy(update={"number": _number(making.folder, dataset)})
 
 
-def _copies(making: _Making, arranged: _Arranged) -> dict[str, list[Video]]:
+def _copies(making: _Making, arranged: Arranged) -> dict[str, list[Video]]:
     """Records of videos that another stands for, by the digest of the other."""
     table = making.table
     wanted: dict[int, dict[str, str]] = {}  # batch -> digest of the copy -> digest of the one that stays
@@ -266,7 +264,7 @@ def _batch(making: _Making, number: int) -> Batch:
     return _pending(making.folder, making.plan.batches[number - len(making.kept)].key)
 
 
-def _differs(making: _Making, arranged: _Arranged, number: int, places: list[int]) -> bool:
+def _differs(making: _Making, arranged: Arranged, number: int, places: list[int]) -> bool:
     """Whether anything in a kept batch is not as its record says."""
     table = making.table
     if len(places) != making.kept[number].videos:
@@ -281,7 +279,7 @@ def _differs(making: _Making, arranged: _Arranged, number: int, places: list[int
 
 
 def _revised(
-    making: _Making, arranged: _Arranged, batch: Batch, places: list[int], copies: Mapping[str, list[Video]]
+    making: _Making, arranged: Arranged, batch: Batch, places: list[int], copies: Mapping[str, list[Video]]
 ) -> list[BatchRef]:
     """The batch as it belongs into the version, written; [] when nothing of it is left."""
     stays = {making.table.digests[arranged.rows[place]]: arranged.groups[place] for place in places}
@@ -348,13 +346,15 @@ def _shards_of(path: Path) -> Iterable[Shard]:
 
 
 def _unchanged(
-    folder: DatasetFolder, config: IngestConfig, plan: IngestPlan, current: Dataset | None, origin: Dataset
+    workspace: Workspace, config: IngestConfig, plan: IngestPlan, current: Dataset | None, origin: Dataset
 ) -> IngestReport:
     """Make the version that was there, or is there, the current one."""
+    folder = workspace.dataset(plan.name)
     if current is None or current.digest() != origin.digest():
         write_version(folder, origin)
+    publish(workspace, origin)
     _clean_up(folder, origin)
-    making = _Making(folder, config, plan, current, origin, [], {})
+    making = _Making(workspace, folder, config, plan, current, origin, [], {})
     near = _read_known(making)
     return _report(making, near, origin)
 
@@ -367,11 +367,11 @@ def _read_known(making: _Making) -> int:
         _keep_rejections(making, plain["rejections"])
         if making.config.group_by:  # the groups do not tell why they are groups
             for video in plain["videos"]:
-                making.table.add(video, number, known=True, said=None, group_by=None)
+                _add(making, video, number, None)
         else:
             sizes.update(video["group"] for video in plain["videos"])
     if making.config.group_by:
-        return int(making.table.find_groups(list(range(len(making.table.digests)))).near_N.sum())
+        return making.table.arrange(making.config.heldout).near
     return sum(size for size in sizes.values() if size > 1)
 
 
@@ -401,11 +401,11 @@ def _report(making: _Making, near: int, dataset: Dataset, new_clips: int = 0) ->
     )
 
 
-def _new_clips(making: _Making, arranged: _Arranged) -> int:
+def _new_clips(making: _Making, arranged: Arranged) -> int:
     """Clips that the version before does not hold; of another recipe it holds none of these."""
     table = making.table
     before = making.current
     if before is None or recipe(before.config) != recipe(making.config):
         return sum(table.clips[row] for row in arranged.rows)
-    new = (row for row in arranged.rows if not table.known[row] and table.digests[row] not in making.former_digests)
+    new = (row for row in arranged.rows if not table.known[row] and table.digests[row] not in making.lost)
     return sum(table.clips[row] for row in new)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,19 @@ from .duplicates import Groups, Members, find_groups
 from .fingerprint import BYTES, values_of
 from .plan import Source
 from .split import choose_sides, named_groups
+
+LEFT = -1  # batch of a video that is in the version before and not in this one
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """What belongs where."""
+
+    rows: list[int]  # of the table, of the videos that stay
+    groups: list[str]  # of each of these rows
+    sides: dict[str, Split]  # of each group
+    copies: dict[int, list[int]]  # row that stays -> rows that it stands for
+    near: int  # videos that have a copy that looks the same
 
 
 @dataclass
@@ -39,7 +53,7 @@ class Table:
 
         Args:
             video: the record.
-            batch: number of its batch.
+            batch: number of its batch, or LEFT.
             known: whether it was in the version before: then its side counts.
             said: other names and label that it has now.
             group_by: of the config.
@@ -63,43 +77,56 @@ class Table:
         """
         first: dict[str, int] = {}
         copies: dict[int, list[int]] = {}
-        for row in sorted(range(len(self.digests)), key=lambda row: (not self.known[row], self.digests[row])):
+        rows = (row for row in range(len(self.digests)) if self.batches[row] != LEFT)
+        for row in sorted(rows, key=lambda row: (not self.known[row], self.digests[row])):
             kept = first.setdefault(self.contents[row], row)
             if kept != row:
                 copies.setdefault(kept, []).append(row)
                 self.named[kept] = tuple(sorted({*self.named[kept], *self.named[row]}))
         return sorted(first.values()), copies
 
-    def find_groups(self, rows: list[int]) -> Groups:
-        """Groups of these rows, in their order."""
+    def arrange(self, share: float) -> Arranged:
+        """Choose what stays, its groups and their sides.
+
+        Args:
+            share: of the groups, to be held out.
+        """
+        rows, copies = self.stored_once()
+        # Those that left join in, so that what takes their place, re-encoded perhaps, takes their side too.
+        left = [row for row, batch in enumerate(self.batches) if batch == LEFT]
+        found = self._find_groups([*rows, *left])
+        names = self._lowest_names(rows, found)
+        labels_of: dict[str, set[str]] = {name: set() for name in names.values()}
+        known: dict[str, set[Split]] = {}
+        for row, set_name in zip([*rows, *left], found.names, strict=True):
+            if (name := names.get(set_name)) is None:  # all of them left
+                continue
+            if self.known[row]:
+                known.setdefault(name, set()).add(self.splits[row])
+            if self.batches[row] != LEFT and (label := self.labels[row]) is not None:
+                labels_of[name].add(label)
+        groups = [names[set_name] for set_name in found.names[: len(rows)]]
+        sizes = Counter(groups)
+        near = sum(bool(near) and sizes[group] > 1 for near, group in zip(found.near_N, groups, strict=False))
+        return Arranged(rows, groups, choose_sides(labels_of, share, known=known), copies, near)
+
+    def _lowest_names(self, rows: list[int], found: Groups) -> dict[str, str]:
+        """The name of each set by the lowest name of those of its members that stay."""
+        names: dict[str, str] = {}
+        for row, set_name in zip(rows, found.names, strict=False):
+            own = min(self.named[row]) if self.named[row] else self.contents[row]
+            names[set_name] = min(own, names.get(set_name, own))
+        return names
+
+    def _find_groups(self, rows: list[int]) -> Groups:
+        if not rows:  # numpy takes no empty buffer
+            return Groups([], np.zeros(0, np.bool_))
         values_NF = np.frombuffer(self.values, np.uint8).reshape(-1, BYTES)
         members = Members(
             digests=[self.digests[row] for row in rows],
             contents=[self.contents[row] for row in rows],
             named=[self.named[row] for row in rows],
-            values_NF=values_NF if len(rows) == len(values_NF) else values_NF[rows],
+            values_NF=values_NF[rows],
             seconds_N=np.frombuffer(self.seconds, np.float32)[rows],
         )
         return find_groups(members)
-
-    def choose_sides(
-        self, rows: list[int], groups: list[str], share: float, former: Mapping[str, Split]
-    ) -> dict[str, Split]:
-        """The side of each group.
-
-        Args:
-            rows: that stay.
-            groups: of each of these rows.
-            share: to be held out.
-            former: content -> side, of videos whose records are not kept but which were in the version before.
-        """
-        labels_of: dict[str, set[str]] = {}
-        known: dict[str, set[Split]] = {}
-        for row, group in zip(rows, groups, strict=True):
-            labels = labels_of.setdefault(group, set())
-            if (label := self.labels[row]) is not None:
-                labels.add(label)
-            before = self.splits[row] if self.known[row] else former.get(self.contents[row])
-            if before:
-                known.setdefault(group, set()).add(before)
-        return choose_sides(labels_of, share, known=known)
