@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 from made_generator import generator_record, write_generator
+from made_records import made_video
 
 from vgan.config import IngestConfig, TrainConfig
-from vgan.data.manifest import new_version, write_version
+from vgan.data.formats import encode_clip
+from vgan.data.manifest import new_version, write_batch, write_version
 from vgan.data.shapes import DIRECTIONS, render_video
 from vgan.data.shards import Sample, write_shards
 from vgan.models.interface import Generator
@@ -43,21 +45,16 @@ def write_dataset(
     for i in range(n):
         digest = hashlib.sha256(f"{name}{i}".encode()).hexdigest()
         split: Split = "train" if i < train else "heldout"
-        clip_CTHW = np.ascontiguousarray(clips_NTHWC[i].transpose(3, 0, 1, 2))
-        samples[split].append(Sample(f"{digest[:16]}-00000", clip_CTHW, {"label": label_names[i]}))
-        videos.append(
-            Video(
-                digest_sha256=digest, paths=(f"{i}.mp4",), copies=(), size_bytes=1, content=digest, group=digest,
-                split=split, label=label_names[i], codec="h264", width=width, height=height, fps=FPS, seconds=1.0,
-                frames_decoded=frames, decode_errors=0, clips=1, windows_cut=0,
-            )
-        )  # fmt: skip
+        payload = encode_clip(np.ascontiguousarray(clips_NTHWC[i].transpose(3, 0, 1, 2)), "npy", FPS)
+        samples[split].append(Sample(f"{digest[:16]}-00000", "npy", payload, {"label": label_names[i]}))
+        videos.append(made_video(digest, split=split, label=label_names[i], width=width, height=height))
     shards = [shard for split in samples for shard in write_shards(folder.shards, split, samples[split])]
     config = IngestConfig(
         frames=frames, height=height, width=width, fps=FPS, labels="folder" if label_names[0] else "none"
     )
     batch = Batch(key="k" * 16, videos=tuple(videos), rejections=(), shards=tuple(shards))
-    dataset = new_version(name, config, [batch])
+    labels = {label for label in label_names if label is not None}
+    dataset = new_version(name, 1, config, labels, [write_batch(folder, batch)])
     write_version(folder, dataset)
     return dataset
 

@@ -27,7 +27,7 @@ def embedded(monkeypatch: pytest.MonkeyPatch) -> None:
 def dataset(workspace: Workspace) -> Dataset:
     """A committed version without clips: registration reads only its manifest."""
     config = IngestConfig(frames=4, height=16, width=16, labels="folder")
-    made = Dataset(name="toys", config=config, labels=("left", "up"), batches=())
+    made = Dataset(name="toys", number=1, config=config, labels=("left", "up"), batches=())
     folder = workspace.dataset("toys")
     write_atomic(folder.manifest, made.to_json())
     write_atomic(folder.version(made.digest()), made.to_json())

@@ -111,7 +111,7 @@ def test_a_run_stopped_by_a_signal_resumes_to_the_same_weights(stopped_copy, und
 def test_a_dataset_version_made_meanwhile_does_not_disturb_a_run(stopped_copy, undisturbed):
     workspace, folder, _ = stopped_copy
     planned = load_dataset(workspace, "shapes")
-    newer = planned.model_copy(update={"config": planned.config.model_copy(update={"max_rejected": 1.0})})
+    newer = planned.model_copy(update={"config": planned.config.model_copy(update={"stride": 2.0})})
     write_version(workspace.dataset("shapes"), newer)
     record, _ = train(workspace, "shapes", CONFIG, version=planned.digest())
     assert record.dataset_digest == planned.digest() != newer.digest()

@@ -17,7 +17,7 @@ A `{generator.family}` generative adversarial network ({run.config.preset} prese
 Classes: {classes}. The same seed and class give the same clip.
 
 ## Training data
-Dataset `{dataset.name}`, version `{run.dataset_digest}`: {len(dataset.videos):,} videos,
+Dataset `{dataset.name}`, version `{run.dataset_digest}`: {dataset.videos:,} videos,
 {dataset.clips("train"):,} clips for training and {dataset.clips("heldout"):,} held out, split by content so that copies
 of a video lie on one side. Trained on {run.clips:,} clips in {run.seconds:,.0f} s on {_plain(run.device)}
 (run `{run.run}`, seed {run.config.seed}, git {run.git_commit or "unknown"}, vgan {generator.vgan_version}).

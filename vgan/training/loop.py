@@ -14,6 +14,7 @@ import torch
 from .. import __version__
 from ..data.loader import ClipSet
 from ..data.manifest import load_dataset
+from ..data.published import ensure_local
 from ..errors import ConfigError, ResumableError
 from ..models.families import build_discriminator, build_generator
 from ..records import GeneratorRecord
@@ -45,6 +46,7 @@ class Run:
     stop: Callable[[], bool]
     seconds_before: float = 0.0  # wall clock of earlier attempts
     started: float = field(default_factory=time.monotonic)
+    steps_before: int = 0  # of earlier attempts
 
     @property
     def seconds(self) -> float:
@@ -79,6 +81,7 @@ def train_run(workspace: Workspace, key: str, stop: Callable[[], bool]) -> None:
             raise ResumableError(f"stopped at step {state.steps} of {steps}.", hint="The same command resumes.")
         if state.steps % save_every == 0:
             write_sheet(run.folder, state.average, state.steps)
+    run.source.close()
     write_final(run.folder, state.average, run.config)
     blank = generator_record(run.config)
     commit_run(run.folder, run.config, run.budget, state.average, blank, device_name(run.device), run.seconds)
@@ -93,8 +96,10 @@ def open_run(workspace: Workspace, key: str, stop: Callable[[], bool]) -> Run:
         torch.set_num_threads(config.config.threads)
     # The version that the run was planned for, even if an ingest has made another one since.
     dataset = load_dataset(workspace, config.dataset, config.dataset_digest)
+    ensure_local(workspace, dataset, "train")
     source = ClipSource(
-        ClipSet(workspace.dataset(config.dataset), dataset, "train"),
+        # Who started this process has compared the shards with their hashes.
+        ClipSet(workspace.dataset(config.dataset), dataset, "train", check=False),
         device,
         batch=config.recipe.batch,
         seed=config.config.seed,
@@ -105,7 +110,9 @@ def open_run(workspace: Workspace, key: str, stop: Callable[[], bool]) -> Run:
     found = resume(folder, state, key, config.training_code)
     if found:
         log.info("resuming at step %d of %d", state.steps, budget.steps)
-    return Run(folder, config, device, source, budget, state, stop, found.seconds if found else 0.0)
+    source.waited_seconds = 0.0  # without the measuring
+    seconds_before = found.seconds if found else 0.0
+    return Run(folder, config, device, source, budget, state, stop, seconds_before, steps_before=state.steps)
 
 
 def _decide(folder: RunFolder, config: RunConfig, device: torch.device, source: ClipSource) -> RunBudget:
@@ -173,8 +180,19 @@ def log_metrics(run: Run, figures: dict[str, float]) -> None:
 
 
 def log_timing(run: Run, event: str) -> None:
-    """Append to timing.jsonl where the run is and how long it took."""
-    line = {"event": event, "step": run.state.steps, "seconds": round(run.seconds, 3), "unix": round(time.time(), 1)}
+    """Append to timing.jsonl where the run is, how long it took, and what this attempt's speed is.
+
+    `waited_seconds` is the part of this attempt's time in which no step could run because clips were being read.
+    """
+    here = time.monotonic() - run.started
+    line = {
+        "event": event,
+        "step": run.state.steps,
+        "seconds": round(run.seconds, 3),
+        "clips_per_second": round((run.state.steps - run.steps_before) * run.config.recipe.batch / max(here, 1e-9), 2),
+        "waited_seconds": round(run.source.waited_seconds, 3),
+        "unix": round(time.time(), 1),
+    }
     with storage_errors(run.folder.timing, "writing"), open(run.folder.timing, "ab") as file:
         file.write(json.dumps(line).encode() + b"\n")
 
