@@ -12,7 +12,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from made_dataset import video, write_dataset
+from made_version import video, write_dataset
 from s3_server import free_port
 
 from vgan.data import shard_copies
@@ -160,8 +160,9 @@ def test_a_shard_damaged_on_the_way_is_fetched_again(
     ensure_local(there, dataset)
     assert len(times) == 2
     assert f"shard {damaged} came damaged" in caplog.text
-    assert verify_dataset(there, Dataset(**(dataset.model_dump() | {"batches": ()}))) == []
-    assert shard_names(there) == {shard.file for shard in dataset.shards}
+    for shard in dataset.shards:
+        path = there.dataset("made").shards / shard.file
+        assert path.read_bytes() == (here.dataset("made").shards / shard.file).read_bytes()
 
 
 def test_what_another_machine_published_is_never_overwritten(here: Workspace, there: Workspace) -> None:

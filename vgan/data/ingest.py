@@ -45,7 +45,7 @@ def ingest(
         sweep(folder)
         plan = plan_ingest(workspace, videos, name, config, progress=progress)
         _do_batches(workspace, plan, progress)
-        report = commit_leased(folder, config, plan)
+        report = commit_leased(workspace, config, plan)
     return report.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
 
 

@@ -15,6 +15,7 @@ from ..progress import Progress, silent
 from ..records import Batch, BatchRef, Dataset, Shard
 from ..storage import fault_point, read_bytes, sha256_file, write_atomic
 from ..workspace import DatasetFolder, Workspace
+from .published import ensure_local, refresh
 from .tar_index import index_shard, keys_digest
 
 log = logging.getLogger(__name__)
@@ -28,13 +29,15 @@ def current_version(folder: DatasetFolder) -> Dataset | None:
 
 
 def load_dataset(workspace: Workspace, name: str, digest: str | None = None) -> Dataset:
-    """The current version of a dataset, or the kept one of this digest.
+    """The current version of a dataset, or the kept one of this digest; what was published of it comes first.
 
     Raises:
         ConfigError: there is no such dataset, or it has no such version; lists the known names.
         CorruptDataError: the manifest is damaged.
+        StorageError: VGAN_DATASETS does not answer.
     """
     folder = workspace.dataset(name)
+    refresh(workspace, name, digest)
     path = folder.version(digest) if digest else folder.manifest
     if not path.exists():
         known = ", ".join(workspace.dataset_names()) or "none"
@@ -104,8 +107,12 @@ def write_batch(folder: DatasetFolder, batch: Batch) -> BatchRef:
 
 
 def verify_dataset(workspace: Workspace, dataset: Dataset, progress: Progress = silent) -> list[str]:
-    """Read every shard and record again and compare them with the manifest; returns one line for each that differs."""
+    """Read every shard and record again and compare them with the manifest; returns one line for each that differs.
+
+    Shards that are published and not here are fetched first.
+    """
     folder = workspace.dataset(dataset.name)
+    ensure_local(workspace, dataset, progress=progress)
     problems: list[str] = []
     for done, shard in enumerate(dataset.shards):
         progress(done, len(dataset.shards), shard.file)

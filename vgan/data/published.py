@@ -28,10 +28,57 @@ _SHARD = re.compile(r"(train|heldout)-[0-9a-f]{16}\.tar")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-def ensure_local(workspace: Workspace, dataset: Dataset, split: Split | None = None, sink: Progress = silent) -> None:
-    """Have a version's shards on this machine; without VGAN_DATASETS they are here or lost, and nothing is done."""
+def refresh(workspace: Workspace, name: str, digest: str | None = None) -> None:
+    """Take over what other machines have published of a dataset: its current version, or the one of this digest."""
+    if workspace.published is None:
+        return
+    if digest is None:
+        Published(workspace, name).pull()
+    elif not workspace.dataset(name).version(digest).exists():
+        Published(workspace, name).pull_version(digest)
+
+
+def publish(workspace: Workspace, dataset: Dataset, progress: Progress = silent) -> None:
+    """Publish the version that was just committed, if anywhere."""
     if workspace.published:
-        Published(workspace, dataset.name).ensure_shards(dataset, split, sink)
+        Published(workspace, dataset.name).push_version(dataset, progress)
+
+
+def evicted(workspace: Workspace, dataset: Dataset) -> set[str]:
+    """Names of a version's shards that are not on this machine but published: no reason to make them again."""
+    folder = workspace.dataset(dataset.name)
+    absent = [shard for shard in dataset.shards if not (folder.shards / shard.file).exists()]
+    if workspace.published is None or not absent:
+        return set()
+    return Published(workspace, dataset.name).stored(absent)
+
+
+def ensure_local(
+    workspace: Workspace,
+    dataset: Dataset,
+    split: Split | None = None,
+    *,
+    shards: Iterable[Shard] | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Have a version's shards on this machine; without VGAN_DATASETS they are here or lost, and nothing is done.
+
+    Args:
+        workspace: where they are needed.
+        dataset: the version.
+        split: the side that is needed; None for both.
+        shards: those that are needed, when it is only some.
+        progress: told after each shard that was fetched.
+
+    Raises:
+        ConfigError: they take more than VGAN_CACHE_GB.
+        CorruptDataError: what is published is not what the version names.
+        StorageError: the bucket cannot be read, or the disk is full.
+    """
+    if workspace.published:
+        wanted = dataset.shards if shards is None else shards
+        wanted = [shard for shard in wanted if split in (None, shard.split)]
+        Published(workspace, dataset.name).ensure(dataset, wanted, progress)
 
 
 class Published:
@@ -116,15 +163,11 @@ class Published:
         return True
 
     def stored(self, shards: Iterable[Shard]) -> set[str]:
-        """Names of the shards that are published: one of them that is missing here was evicted, and is not lost."""
+        """Names of those of the shards that are published."""
         return self.copies.stored(shards)
 
-    def ensure_shards(self, dataset: Dataset, split: Split | None = None, progress: Progress = silent) -> None:
-        """Have the shards of a version, or of one side of it, on this machine; see `ShardCopies.ensure`."""
-        self.ensure(dataset, (shard for shard in dataset.shards if split in (None, shard.split)), progress)
-
     def ensure(self, dataset: Dataset, shards: Iterable[Shard], progress: Progress = silent) -> None:
-        """Have these shards of a version on this machine."""
+        """Have these shards of a version on this machine, for as long as this process lives."""
         self._check_names(dataset)
         self.copies.ensure(dataset, shards, progress)
 

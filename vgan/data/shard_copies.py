@@ -146,7 +146,12 @@ class ShardCopies:
         for path in sorted(self.folder.version("*").parent.glob("*.json")):
             lock = self.folder.in_use(path.stem)
             last = float("inf") if _is_used(lock) else lock.stat().st_mtime if lock.exists() else 0.0
-            for shard in Dataset.from_json(read_bytes(path), str(path)).shards:
+            try:
+                version = Dataset.from_json(read_bytes(path), str(path))
+            except CorruptDataError as error:
+                log.warning("a kept version is passed over: %s", error)
+                continue
+            for shard in version.shards:
                 used[shard.file] = max(used.get(shard.file, (0.0, shard)), (last, shard), key=lambda pair: pair[0])
         here = {n: pair for n, pair in used.items() if n not in keep and sizes.get(n) == pair[1].size_bytes}
         stored = self.stored(shard for _, shard in here.values()) if here else set[str]()

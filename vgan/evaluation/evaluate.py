@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..config import EvaluateConfig
 from ..data.loader import ClipSet
 from ..data.manifest import load_dataset
+from ..data.published import ensure_local
 from ..data.shapes import DIRECTIONS
 from ..errors import ConfigError, CorruptDataError
 from ..progress import Progress, silent
@@ -140,6 +141,7 @@ def _assess(
 ) -> _Assessed:
     sampler = Sampler(folder)
     _check_fits(sampler.record, dataset)
+    ensure_local(workspace, dataset, "heldout")
     clips = ClipSet(workspace.dataset(dataset.name), dataset, "heldout")
     heldout = min(len(clips), config.clips)
     meter = _Meter(progress, heldout + config.clips + len(CONTROLS) * heldout + config.bootstrap)
