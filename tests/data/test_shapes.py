@@ -3,7 +3,7 @@ import pytest
 
 from vgan.data.shapes import DIRECTIONS, SIDES, draw_shape, render_video, write_videos
 from vgan.errors import ConfigError
-from vgan.media.decode import Decoder
+from vgan.media.decode import Decoder, Sampling
 
 SHAPES = 64
 
@@ -59,7 +59,8 @@ def test_files_show_what_was_rendered_at_half_their_size(shapes_videos):
     for index in range(4):
         path = shapes_videos / DIRECTIONS[index % 2] / f"shape-{index:05d}.mp4"
         expected_THWC, shape = render_video(0, index, size=32, frames=16)
-        shown = np.stack([f.pixels_HWC for f in Decoder(path, fps=16, height=32, width=32)]).astype(int)
+        pixels_TCHW = np.stack([frame.pixels_CHW for frame in Decoder(path, Sampling(16, 32, 32))])
+        shown = pixels_TCHW.transpose(0, 2, 3, 1).astype(int)
         assert np.abs(shown - expected_THWC).mean() < 0.5
         inside = (expected_THWC == shape.colour).all(axis=3)
         assert np.abs(shown[inside] - shape.colour).max() < 20, "the colour is flat after H.264"

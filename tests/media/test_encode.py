@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vgan.errors import ConfigError, StorageError
-from vgan.media.decode import Decoder
+from vgan.media.decode import Decoder, Sampling
 from vgan.media.encode import contact_sheet, mp4_bytes, png_bytes, write_gif, write_mp4, write_png
 from vgan.media.ffmpeg import file_url, run
 
@@ -25,8 +25,8 @@ def picture_of(path: Path, height: int, width: int) -> np.ndarray:
 def test_an_mp4_shows_the_frames_it_was_given(tmp_path):
     clip_THWC = moving_square()
     write_mp4(tmp_path / "clip.mp4", clip_THWC, 8)
-    decoder = Decoder(tmp_path / "clip.mp4", fps=8, height=32, width=32)
-    shown = np.stack([frame.pixels_HWC for frame in decoder])
+    decoder = Decoder(tmp_path / "clip.mp4", Sampling(8, 32, 32))
+    shown = np.stack([frame.pixels_CHW for frame in decoder]).transpose(0, 2, 3, 1)
     assert shown.shape == clip_THWC.shape
     assert (decoder.info.fps, decoder.info.codec) == (8, "h264")
     assert np.abs(shown.astype(int) - clip_THWC).mean() < 3

@@ -1,9 +1,10 @@
+import av
 import numpy as np
 import pytest
 
 from vgan.errors import BadInputError
 from vgan.media.encode import write_mp4
-from vgan.media.provenance import SYNTHETIC, read_marking, synthetic_metadata
+from vgan.media.provenance import C2PA_BOX, SYNTHETIC, XMP_BOX, read_marking, read_marks, synthetic_metadata
 
 FRAMES = np.zeros((4, 32, 32, 3), np.uint8)
 
@@ -37,3 +38,98 @@ def test_a_file_that_is_no_video_is_refused(tmp_path):
     (tmp_path / "x.mp4").write_text("no")
     with pytest.raises(BadInputError, match=r"x\.mp4"):
         read_marking(tmp_path / "x.mp4")
+
+
+def tags_of(path):
+    with av.open(str(path)) as video:
+        return {**video.streams.video[0].metadata, **video.metadata}
+
+
+def box(kind: bytes, content: bytes, *, long: bool = False) -> bytes:
+    if long:
+        return (1).to_bytes(4, "big") + kind + (16 + len(content)).to_bytes(8, "big") + content
+    return (8 + len(content)).to_bytes(4, "big") + kind + content
+
+
+FTYP = box(b"ftyp", b"isom\0\0\0\0isom")
+XMP = b'<x:xmpmeta><rdf:Description Iptc4xmpExt:DigitalSourceType="%s"/></x:xmpmeta>'
+TRAINED, CAMERA = XMP % SYNTHETIC.encode(), XMP % b"http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"
+MANIFEST = bytes(4) + b"manifest\0" + bytes(8) + b"jumb c2pa ... "
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv"])
+def test_what_this_program_made_is_recognised(make_video, tmp_path, ending):
+    write_mp4(tmp_path / "x.mp4", FRAMES, 8, synthetic_metadata("shapes", "version 3", 42))
+    assert read_marks(tmp_path / "x.mp4", tags_of(tmp_path / "x.mp4")) == ("iptc-ai",)
+    copy = make_video(tmp_path / f"copy.{ending}", "-i", tmp_path / "x.mp4", "-c", "copy")
+    assert read_marks(copy, tags_of(copy)) == ("iptc-ai",)
+
+
+@pytest.mark.parametrize(
+    ("content", "marks"),
+    [
+        (FTYP + box(b"uuid", XMP_BOX + TRAINED), ("iptc-ai",)),
+        (FTYP + box(b"uuid", XMP_BOX + TRAINED.replace(b"trained", b"compositeWithTrained")), ("iptc-ai",)),
+        (FTYP + box(b"uuid", XMP_BOX + CAMERA), ()),
+        (FTYP + box(b"uuid", XMP_BOX + b"a film about trainedAlgorithmicMedia"), ()),
+        (FTYP + box(b"moov", box(b"udta", box(b"XMP_", TRAINED))), ("iptc-ai",)),
+        (FTYP + box(b"moov", box(b"uuid", XMP_BOX + TRAINED)), ("iptc-ai",)),
+        (FTYP + box(b"uuid", C2PA_BOX + MANIFEST), ("c2pa",)),
+        (FTYP + box(b"uuid", C2PA_BOX + MANIFEST + SYNTHETIC.encode()), ("c2pa", "c2pa-ai")),
+        (FTYP + box(b"mdat", bytes(99), long=True) + box(b"uuid", C2PA_BOX + MANIFEST, long=True), ("c2pa",)),
+        (
+            FTYP + box(b"uuid", C2PA_BOX + SYNTHETIC.encode()) + box(b"uuid", XMP_BOX + TRAINED),
+            ("c2pa", "c2pa-ai", "iptc-ai"),
+        ),
+        (FTYP + box(b"mdat", box(b"uuid", C2PA_BOX + MANIFEST)), ()),
+        (FTYP + b"\0\0\0\0mdat" + box(b"uuid", C2PA_BOX + MANIFEST), ()),
+    ],
+)
+def test_marks_are_read_from_the_boxes_where_others_put_them(tmp_path, content, marks):
+    path = tmp_path / "x.mp4"
+    path.write_bytes(content)
+    assert read_marks(path, {}) == marks
+
+
+@pytest.mark.parametrize(
+    ("tags", "marks"),
+    [
+        ({"DIGITALSOURCETYPE": "trainedAlgorithmicMedia"}, ("iptc-ai",)),
+        ({"Iptc4xmpExt:DigitalSourceType": "compositeWithTrainedAlgorithmicMedia"}, ("iptc-ai",)),
+        ({"xmp": TRAINED.decode()}, ("iptc-ai",)),
+        ({"digitalSourceType": "digitalCapture"}, ()),
+        ({"title": "trainedAlgorithmicMedia, a film", "comment": '{"a": 1}'}, ()),
+        ({"title": "\udcff"}, ()),
+    ],
+)
+def test_marks_are_read_from_tags(plain_video, tags, marks):
+    assert read_marks(plain_video, tags) == marks
+
+
+def test_sizes_that_lie_are_not_followed(tmp_path):
+    """FAULTS 46: hostile structure in metadata ends the search, and costs nothing."""
+    path = tmp_path / "x.mp4"
+    deep = box(b"uuid", XMP_BOX + TRAINED)
+    for _ in range(2000):
+        deep = box(b"moov", deep)
+    lies = [
+        b"",
+        b"\0\0\0",
+        FTYP[:10],
+        FTYP + b"\xff\xff\xff\xffmoov",
+        FTYP + b"\0\0\0\7moov" + bytes(50),
+        FTYP + b"\0\0\0\1uuid" + b"\xff" * 8 + C2PA_BOX,
+        FTYP + b"\0\0\0\1uuid" + bytes(8) + C2PA_BOX,
+        FTYP + b"\0\0\0\x10uuid" + C2PA_BOX,
+        box(b"free", b"") * 50_000,
+        np.random.default_rng(0).bytes(10_000),
+    ]
+    for content in lies:
+        path.write_bytes(content)
+        assert set(read_marks(path, {})) <= {"c2pa"}
+    path.write_bytes(deep)
+    assert read_marks(path, {}) == ("iptc-ai",)
+
+
+def test_a_camera_video_says_nothing(plain_video):
+    assert read_marks(plain_video, tags_of(plain_video)) == ()

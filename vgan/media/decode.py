@@ -194,7 +194,7 @@ class _Reading:
             self._count(message)
         self._end = message
         half = corrupt and self.source.container.format.name not in UNCUT
-        self._cut = half or any(words in message for words in CUT_OFF)
+        self._cut = half or _says_cut(message)
 
     def _count(self, message: str) -> None:
         self.errors += 1
@@ -204,8 +204,8 @@ class _Reading:
         """Raises VideoError when what was decoded is nothing, or not to be trusted."""
         if not self.num_frames:
             reason = next((reason for words, reason in REASONS.items() if words in self._message), "")
-            reason = reason or ("truncated" if self._cut else "damaged")
-            raise VideoError(reason, self._message or "it holds no picture")
+            cut = self._cut or _says_cut(self.source.opening_message)
+            raise VideoError(reason or ("truncated" if cut else "damaged"), self._message or "it holds no picture")
         declared = self.source.seconds
         missing = self._end and declared - self._last_seconds > 1 / (self.source.rate or 1) + MOST_MISSING * declared
         if self._cut or missing:
@@ -213,3 +213,7 @@ class _Reading:
             raise VideoError("truncated", f"{detail} ({self._end})" if self._end else detail)
         if self.errors > MOST_ERRORS * max(self.packets, 1):
             raise VideoError("damaged", f"{self.errors} errors in {self.packets} packets, the first: {self._message}")
+
+
+def _says_cut(message: str) -> bool:
+    return any(words in message for words in CUT_OFF)

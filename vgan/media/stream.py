@@ -7,6 +7,7 @@ only local files, only decoders of the list below, pictures up to 8K, 32 streams
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -88,10 +89,13 @@ class Source:
     def __init__(self, path: Path | str) -> None:
         before = errors_seen()
         try:
+            if not stat.S_ISREG(Path(path).stat().st_mode):  # opening a pipe would wait for ever
+                raise VideoError("unreadable", "it is not a regular file")
             # PyAV's own choice is to raise for a title that is not UTF-8.
             self.container: InputContainer = av.open(file_url(path), options=_GUARDS, metadata_errors="replace")
         except (FFmpegError, OSError) as error:
             raise _why_not_opened(error, before) from error
+        self.opening_message = last_message(before)  # FFmpeg's last error while it looked for streams
         # PyAV asks for invented presentation times, which are wrong in AVI; FFmpeg's own programs do without.
         self.container.flags &= ~Flags.gen_pts.value
         try:
@@ -169,12 +173,10 @@ def printable(text: str) -> str:
 
 
 def _why_not_opened(error: Exception, before: int) -> VideoError:
-    if isinstance(error, OSError) and not isinstance(error, FFmpegError):
-        return VideoError("unreadable", error.strerror or "it cannot be opened")
-    if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError)):
-        return VideoError("unreadable", error.strerror or "it cannot be opened")
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, FFmpegError):
+        return VideoError("unreadable", error.strerror)
     message = last_message(before)
-    if "moov atom not found" in message:
+    if "moov atom not found" in message or "error reading header" in message:
         return VideoError("no_header", message)
     return VideoError("unreadable", message or "it is none of the containers that are read")
 
