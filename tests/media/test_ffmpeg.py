@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from vgan.errors import MissingToolError
-from vgan.media.ffmpeg import MESSAGE_BYTES, Child, find_ffmpeg, run
+from vgan.media.child import MESSAGE_BYTES
+from vgan.media.ffmpeg import Child, find_ffmpeg, run
 from vgan.storage import process_start
 
 
