@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ..remote import RemoteFile, RemoteFolder, is_url
@@ -42,12 +42,14 @@ def _local(root: Path) -> Locate:
 def _remote(cache: VideoCache, folder: RemoteFolder) -> Locate:
     @contextmanager
     def locate(source: Source) -> Generator[Path | Refused]:
-        file = _first_there(folder, source)
-        if file is None:
-            yield Refused(reason="vanished", detail="it is no longer in the bucket", again=True)
-            return
-        with cache.hold(folder.url, file) as path:
-            yield path
+        with ExitStack() as held:
+            path = None
+            # Replaced between the question and the download, it is asked for once more.
+            for _ in range(2):
+                if path is None and (file := _first_there(folder, source)):
+                    with suppress(FileNotFoundError):
+                        path = held.enter_context(cache.hold(folder.url, file))
+            yield path or Refused(reason="vanished", detail="it is no longer in the bucket", again=True)
 
     return locate
 
