@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import doctor, pipeline, stages
+from flows.cli import datasets, doctor, inspection, pipeline, stages
 from vgan import __version__
 
 app = typer.Typer(
@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     add_completion=False,
 )
-for part in (pipeline, stages, doctor):
+for part in (pipeline, stages, inspection, datasets, doctor):
     app.registered_commands += part.app.registered_commands
 
 

@@ -11,14 +11,19 @@ from vgan import __version__
 
 COMMON = {"--workspace", "--json"}
 INGEST = {
-    "--frames", "--height", "--width", "--fps", "--stride", "--labels", "--group-by", "--heldout",
-    "--scene-threshold", "--max-rejected", "--videos-per-batch",
+    "--frames", "--height", "--width", "--fps", "--stride", "--labels", "--sidecar", "--group-by", "--heldout", "--format",
+    "--crop", "--scene-threshold", "--min-motion", "--max-clips-per-video", "--max-seconds", "--exclude-synthetic",
+    "--missing", "--max-missing", "--max-rejected", "--follow-outside", "--videos-per-batch", "--video-timeout",
+    "--workers",
 }  # fmt: skip
 TRAIN = {"--preset", "--budget", "--device", "--seed", "--batch", "--threads", "--checkpoints"}
 SURFACE = {
     "doctor": COMMON,
     "demo": COMMON | {"--budget"},
     "ingest": COMMON | INGEST | {"--videos", "--name"},
+    "inspect": COMMON | {"--name", "--out", "--version", "--seed"},
+    "datasets": COMMON
+    | {"--name", "--compare", "--with", "--prune", "--keep", "--trained-too", "--yes"},
     "verify": COMMON | {"--name"},
     "train": COMMON | TRAIN | {"--name"},
     "evaluate": COMMON | {"--run", "--clips", "--seed", "--bootstrap"},
