@@ -28,7 +28,7 @@ def retrain(
     """Ingest new videos, train, evaluate, and register the model; what is there already is not done again.
 
     Args:
-        videos: Folder of videos, searched with all its subfolders.
+        videos: Folder of videos, searched with all its subfolders, or a URL such as s3://bucket/folder.
         name: Dataset, and registered model unless another name is given.
         ingest_config: How videos become clips.
         train_config: Size, budget, device and seed of the training.

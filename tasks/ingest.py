@@ -1,50 +1,105 @@
-"""The ingest stage: plan, one task a batch, commit."""
+"""The ingest stage: plan, one task a batch, commit, and what is shown of it."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.events import emit_event
 
-from tasks.progress import stage_progress
+from tasks.dataset_summary import summary_markdown
+from tasks.progress import part_progress, stage_progress
 from tasks.retries import STAGE_POLICY
 from vgan.config import IngestConfig
-from vgan.data import ingest as library
-from vgan.data.plan import BatchPlan, IngestPlan
-from vgan.records import Batch, IngestReport
+from vgan.data import batch as batches
+from vgan.data import planning
+from vgan.data.batch import BatchDone
+from vgan.data.commit import commit_leased
+from vgan.data.ingest import sweep
+from vgan.data.manifest import load_dataset
+from vgan.data.plan import IngestPlan, PlannedBatch
+from vgan.data.summary import summarise
+from vgan.errors import ResumableError
+from vgan.records import IngestReport
+from vgan.storage import lease
 from vgan.workspace import Workspace
 
+log = logging.getLogger(__name__)
+
 ROWS_SHOWN = 500
+WAIT_SECONDS = 900.0
+POLL_SECONDS = 5.0
+UPDATED = "vgan.dataset.updated"  # the event that other deployments may wait for
+
+
+@contextmanager
+def only_ingest(workspace: Workspace, name: str) -> Iterator[None]:
+    """Be the only ingest of a dataset for the length of the block; waits for another one to end.
+
+    Raises:
+        ResumableError: it did not end in a quarter of an hour; says who holds the dataset.
+    """
+    folder, last = workspace.dataset(name), time.monotonic() + WAIT_SECONDS
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(lease(folder.lease))
+                break
+            except ResumableError as error:
+                if time.monotonic() > last:
+                    raise
+                log.info("waiting: %s", error.message)
+                time.sleep(POLL_SECONDS)
+        sweep(folder)
+        yield
 
 
 @task(name="plan-ingest", **STAGE_POLICY)
 def plan_ingest(root: str, videos: str, name: str, config: IngestConfig) -> IngestPlan:
-    """List and hash the videos; what the dataset already has is left out."""
-    return library.plan_ingest(Workspace.open(root), Path(videos), name, config)
+    """List the videos and hash the new ones; what the dataset already has is not opened."""
+    with stage_progress("plan") as progress:
+        return planning.plan_ingest(Workspace.open(root), videos, name, config, progress=progress)
 
 
-@task(name="ingest-batch", task_run_name="ingest-batch-{batch.key:.8}", **STAGE_POLICY)
-def ingest_batch(root: str, name: str, config: IngestConfig, batch: BatchPlan) -> Batch:
+@task(name="ingest-batch", task_run_name="ingest-batch-{place.key:.8}", **STAGE_POLICY)
+def ingest_batch(root: str, name: str, config: IngestConfig, place: PlannedBatch) -> BatchDone:
     """Decode one batch of videos into shards and commit it; a repeated call verifies and returns."""
-    with stage_progress("ingest") as progress:
-        return library.ingest_batch(Workspace.open(root), name, config, batch, progress=progress)
+    with part_progress(place.key, place.videos) as progress:
+        return batches.ingest_batch(Workspace.open(root), name, config, place, progress=progress)
 
 
 @task(name="commit-dataset", **STAGE_POLICY)
-def commit_dataset(root: str, name: str, config: IngestConfig, plan: IngestPlan, batches: list[Batch]) -> IngestReport:
-    """Write the manifest, the commit point of the stage, and show what was rejected and why."""
-    report = library.commit(Workspace.open(root), name, config, plan, batches)
-    rejected = [{"video": r.path, "reason": r.reason, "detail": r.detail} for r in report.rejections[:ROWS_SHOWN]]
-    create_table_artifact(rejected, key="rejected-videos", description=f"Rejected videos of {name}")
-    create_markdown_artifact(_summary(report), key="dataset-summary")
+def commit_dataset(root: str, name: str, config: IngestConfig, plan: IngestPlan) -> IngestReport:
+    """Write the manifest, the commit point of the stage, and tell who waits for a new version."""
+    report = commit_leased(Workspace.open(root), config, plan)
+    # Not `report.unchanged`: a commit that was killed after its manifest finds its own version when it is tried again.
+    if report.dataset_digest != plan.base:
+        emit_event(
+            event=UPDATED,
+            resource={"prefect.resource.id": f"vgan.dataset.{name}", "prefect.resource.name": name},
+            payload={
+                "name": name,
+                "digest": report.dataset_digest,
+                "number": report.number,
+                "new_clips": report.clips_new,
+            },
+        )
     return report
 
 
-def _summary(report: IngestReport) -> str:
-    return (
-        f"**{report.name}** {'unchanged' if report.unchanged else 'updated'}: "
-        f"{report.videos_accepted} videos accepted, {report.videos_rejected} rejected, "
-        f"{report.videos_unchanged} known before. {report.clips_train} training clips, "
-        f"{report.clips_heldout} held out, {report.shards} shards.\n\nVersion `{report.dataset_digest}`"
-    )
+@task(name="show-dataset", **STAGE_POLICY)
+def show_dataset(root: str, report: IngestReport) -> None:
+    """Show what was rejected and why, and what the dataset consists of now.
+
+    A task of its own: were the server away, the retry must not find a commit that is done and call it unchanged.
+    """
+    workspace = Workspace.open(root)
+    rejected = [{"video": r.path, "reason": r.reason, "detail": r.detail} for r in report.rejections[:ROWS_SHOWN]]
+    create_table_artifact(rejected, key="rejected-videos", description=f"Rejected videos of {report.name}")
+    dataset = load_dataset(workspace, report.name, report.dataset_digest)
+    summary = summarise(workspace.dataset(report.name), dataset)
+    create_markdown_artifact(summary_markdown(report, summary), key="dataset-summary")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -64,7 +63,7 @@ def demo(
     videos = opened.root / "videos" / DEMO_NAME
     with console.bars() as sink_of:
         write_videos(videos, progress=sink_of("videos"))
-    report = retrain_here(opened, videos, DEMO_NAME, DEMO_INGEST, train_config, EvaluateConfig(), RegisterConfig())
+    report = retrain_here(opened, str(videos), DEMO_NAME, DEMO_INGEST, train_config, EvaluateConfig(), RegisterConfig())
     if as_json:
         console.print_json(run_json(report))
     else:
@@ -73,7 +72,7 @@ def demo(
 
 def retrain_here(
     workspace: Workspace,
-    videos: Path,
+    videos: str,
     name: str,
     ingest_config: IngestConfig,
     train_config: TrainConfig,
@@ -88,7 +87,7 @@ def retrain_here(
     with console.bars() as sink_of:
         progress.listen(sink_of)
         return retrain(
-            str(videos),
+            videos,
             name,
             ingest_config,
             train_config,

@@ -16,7 +16,9 @@ from vgan.evaluation.table import COLUMNS, metric_rows
 from vgan.records import Evaluation, IngestReport, ModelVersion, TrainedRun
 from vgan.workspace import Workspace
 
-VideosOption = Annotated[Path, typer.Option("--videos", help="Folder of videos, searched with all its subfolders.")]
+VideosOption = Annotated[
+    str, typer.Option("--videos", help="Folder of videos with all its subfolders, or a URL such as s3://bucket/folder.")
+]
 NameOption = Annotated[str, typer.Option("--name", help="Name of the dataset: small letters, digits, '-' and '_'.")]
 RunOption = Annotated[str, typer.Option("--run", help="Key of a trained run, as `vgan train` prints it.")]
 
@@ -155,8 +157,13 @@ def ingest_json(report: IngestReport) -> dict[str, Any]:
             "rejected": report.videos_rejected,
             "unchanged": report.videos_unchanged,
         },
+        "dropped": report.videos_dropped,
+        "relabelled": report.videos_relabelled,
+        "near_duplicates": report.near_duplicates,
+        "left_out": report.left_out,
         "rejections": [{"path": r.path, "reason": r.reason, "detail": r.detail} for r in report.rejections],
-        "clips": {"train": report.clips_train, "heldout": report.clips_heldout},
+        "clips": {"train": report.clips_train, "heldout": report.clips_heldout, "new": report.clips_new},
+        "number": report.number,
         "shards": report.shards,
         "frames_per_second": round(rate, 1),
         "manifest": report.manifest,
@@ -187,11 +194,27 @@ def print_ingest(report: IngestReport) -> None:
     if report.rejections:
         rows = [(r.path, r.reason, r.detail) for r in report.rejections]
         console.print_table("Rejected videos", rows, ("video", "reason", "detail"))
-    console.out.print(
-        f"{report.name}: {'unchanged; ' if report.unchanged else ''}{report.videos_accepted} videos accepted, "
-        f"{report.videos_rejected} rejected, {report.videos_unchanged} known before; "
-        f"{report.clips_train} training clips and {report.clips_heldout} held out in {report.shards} shards"
-    )
+    counts = [
+        (report.videos_accepted, "accepted"),
+        (report.videos_rejected, "rejected"),
+        (report.videos_unchanged, "known before"),
+        (report.videos_dropped, "dropped, their files have gone"),
+        (report.videos_relabelled, "relabelled"),
+    ]
+    always = ("accepted", "rejected")
+    said = ", ".join(f"{count:,} {what}" for count, what in counts if count or what in always)
+    change = "unchanged" if report.unchanged else f"{report.clips_new:,} new clips"
+    lines = [
+        f"{report.name} version {report.number} ({change}): {report.clips_train:,} training clips and "
+        f"{report.clips_heldout:,} held out in {report.shards:,} shards",
+        f"videos: {said}",
+    ]
+    if report.left_out:
+        why = ", ".join(f"{count:,} {reason}" for reason, count in sorted(report.left_out.items()))
+        lines.append(f"windows left out: {why}")
+    if report.near_duplicates:
+        lines.append(f"{report.near_duplicates:,} videos look like another one and stay on its side of the split")
+    console.out.print(*lines, sep="\n", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_metrics(evaluation: Evaluation) -> None:
