@@ -297,6 +297,21 @@ def test_an_edit_list_is_obeyed(make_video, lavfi, tmp_path):
     assert abs(frames[0].pixels_CHW.mean() - 15 * 5 * 255 / 219) < 12
 
 
+def test_a_stream_that_appears_late_does_not_disturb(make_video, lavfi, tmp_path):
+    """FAULTS 27: in a broadcast streams come and go; what was chosen goes on."""
+    graph = "testsrc2=size=64x48:rate=10:duration=15"
+    first = lavfi(tmp_path / "first.ts", graph, "-c:v", "mpeg4", "-pix_fmt", "yuv420p")
+    later = make_video(
+        *(tmp_path / "later.ts", "-i", first, "-f", "lavfi", "-i", "sine=duration=15", "-c:v", "copy", "-map", "0"),
+        *("-map", "1", "-mpegts_start_pid", "0x300", "-mpegts_service_id", "7", "-output_ts_offset", "15"),
+    )
+    both = tmp_path / "both.ts"
+    both.write_bytes(first.read_bytes() + later.read_bytes())
+    frames, info = frames_of(both)
+    assert equal_frames(frames[:120], frames_of(first)[0])
+    assert info.decode_errors == 0
+
+
 def test_the_first_video_stream_is_taken(make_video, plain_video, tmp_path):
     """FAULTS 27: several video streams; the others are not even read."""
     other = ("-f", "lavfi", "-i", "color=white:size=640x480:rate=30:duration=4")

@@ -155,7 +155,7 @@ class _Reading:
             yield seconds, frame
 
     def _decoded(self) -> Iterator[VideoFrame]:
-        corrupt = False
+        corrupt = ended = False
         before = errors_seen()
         try:
             for packet in self.source.container.demux(self.source.stream):
@@ -164,6 +164,7 @@ class _Reading:
                     corrupt = packet.is_corrupt
                 elif packet.dts is None:  # the last one, which only asks for the frames that are left
                     self._look_at_end(last_message(before), corrupt=corrupt)
+                    ended = True
                 else:  # an empty one in the middle would be taken for the last one
                     continue
                 yield from self._decode(packet)
@@ -173,6 +174,10 @@ class _Reading:
         except FFmpegError as error:
             self._look_at_end(last_message(before) or str(error.strerror), corrupt=corrupt)
             yield from self._decode(None)
+        except IndexError:  # PyAV's, at the end of a broadcast in which more streams have appeared
+            if not ended:
+                self._look_at_end(last_message(before), corrupt=corrupt)
+                yield from self._decode(None)
 
     def _decode(self, packet: Packet[VideoStream] | None) -> Iterator[VideoFrame]:
         before = errors_seen()
