@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_a_bucket_gives_the_same_clips_as_a_folder(
 
 
 def test_another_machine_goes_on_where_the_first_ended(
-    videos: str, bucket: str, plain_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    videos: str, bucket: str, lavfi: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VGAN_DATASETS", f"{bucket}/datasets")
     first, second = Workspace.open(tmp_path / "first"), Workspace.open(tmp_path / "second")
@@ -71,7 +72,8 @@ def test_another_machine_goes_on_where_the_first_ended(
     assert verify_dataset(second, newest) == []
     assert load_dataset(second, "shapes", made.dataset_digest) == dataset
     # And the other way round: the second one ingests, the first one sees it.
-    RemoteFolder(videos).put(plain_video, "up/new.mp4")
+    new = lavfi(tmp_path / "new.mp4", "testsrc2=size=64x48:rate=16:duration=2")
+    RemoteFolder(videos).put(new, "up/new.mp4")
     larger = ingest(second, videos, "shapes", CONFIG)
     assert larger.number == 3
     assert load_dataset(first, "shapes").digest() == larger.dataset_digest
