@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import time
 import urllib.request
@@ -137,6 +138,60 @@ def test_a_worker_runs_the_whole_chain_and_then_generates(
         "--evaluate-bootstrap", 20, env=deployed.env,
     )  # fmt: skip
     assert set(again["stages"].values()) == {"unchanged"}
+
+
+def events_of(deployed: Deployed, name: str, least: int) -> list[dict[str, Any]]:
+    """The server's events that a dataset changed, once it has at least so many: it writes them a moment later."""
+    asked = {"filter": {"event": {"name": ["vgan.dataset.updated"]}, "resource": {"id": [f"vgan.dataset.{name}"]}}}
+    end = time.monotonic() + 60
+    while len(found := deployed.post("/events/filter", asked)["events"]) < least and time.monotonic() < end:
+        time.sleep(1)
+    return found
+
+
+def test_a_changed_dataset_emits_one_event_and_shows_what_it_consists_of(
+    deployed: Deployed, shapes_videos: Path, tmp_path: Path
+) -> None:
+    videos = tmp_path / "videos"
+    shutil.copytree(shapes_videos, videos)
+    late = sorted(videos.rglob("*.mp4"))[-4:]
+    for path in late:
+        path.rename(tmp_path / path.name)
+    (videos / "<script>.mp4").write_bytes(b"no video")
+    config = {**SMALL, "labels": "none", "videos_per_batch": 6}
+    parameters = {"videos": str(videos), "name": "told", "config": config, "workspace": str(tmp_path / "workspace")}
+
+    def ingest() -> dict[str, Any]:
+        run = deployed.run("ingest/hourly", parameters)
+        assert run["state_type"] == "COMPLETED", run["state"]["message"]
+        return run
+
+    run = ingest()
+    (first,) = events_of(deployed, "told", 1)
+    assert first["payload"]["number"] == 1
+    assert first["payload"]["new_clips"] > 0
+    assert f"prefect.flow-run.{run['id']}" in {resource["prefect.resource.id"] for resource in first["related"]}
+    tasks = deployed.post("/task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+    assert sum(task["name"].startswith("ingest-batch-") for task in tasks) == 4, "20 videos and a file, 6 in a batch"
+
+    found = deployed.post("/artifacts/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+    artifacts = [artifact for artifact in found if artifact["key"]]  # Prefect's own, of results, have none
+    shown = {artifact["key"]: artifact["data"] for artifact in artifacts}
+    assert {"rejected-videos", "dataset-summary", "ingest-progress", "plan-progress"} == set(shown)
+    assert len(artifacts) == 4, "one progress for all batches"
+    assert shown["ingest-progress"] == 100.0
+    (rejected,) = json.loads(shown["rejected-videos"])
+    assert rejected["video"] == "<script>.mp4"
+    assert "█" in shown["dataset-summary"]
+    assert "<script" not in shown["dataset-summary"]
+
+    ingest()
+    for path in late:
+        (tmp_path / path.name).rename(videos / path.name)
+    ingest()
+    told = events_of(deployed, "told", 2)
+    assert [event["payload"]["number"] for event in told] == [2, 1], "newest first, and none of the unchanged run"
+    assert len({event["payload"]["digest"] for event in told}) == 2
 
 
 def test_a_run_that_fails_says_why_on_the_server(deployed: Deployed, tmp_path: Path) -> None:

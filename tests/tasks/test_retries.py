@@ -13,14 +13,14 @@ from prefect.tasks import Task
 from flows import evaluate_flow, generate_flow, ingest_flow, retrain_flow, train_flow
 from tasks.evaluate import evaluate
 from tasks.generate import generate
-from tasks.ingest import commit_dataset, ingest_batch, plan_ingest
+from tasks.ingest import commit_dataset, ingest_batch, plan_ingest, show_dataset
 from tasks.register import register
 from tasks.retries import retry_can_help
 from tasks.train import train
 from vgan import errors
 
 HELPS = {"StorageError", "ResumableError", "RegistryError"}
-STAGES: list[Task] = [plan_ingest, ingest_batch, commit_dataset, train, evaluate, register, generate]
+STAGES: list[Task] = [plan_ingest, ingest_batch, commit_dataset, show_dataset, train, evaluate, register, generate]
 FLOWS = (ingest_flow.ingest, train_flow.train, evaluate_flow.evaluate, retrain_flow.retrain, generate_flow.generate)
 
 
