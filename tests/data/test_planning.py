@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from vgan.data.manifest import current_version, read_batches
 from vgan.data.plan import IngestPlan, Source, read_batch_plans
 from vgan.data.planning import plan_ingest
 from vgan.errors import BadInputError, ConfigError
+from vgan.remote import RemoteFile
 from vgan.workspace import Workspace
 
 FOLDERS = CONFIG.model_copy(update={"labels": "folder"})
@@ -83,6 +85,30 @@ def test_only_new_files_are_opened(workspace, tmp_path):
     with opened_below(folder.shards) as opened:
         plan(workspace, videos)
     assert opened == [], "shards that were checked are not read again"
+
+
+KILLED = """
+import os, sys
+from vgan.config import IngestConfig
+from vgan.data import hashing, sources
+from vgan.data.planning import plan_ingest
+from vgan.workspace import Workspace
+hashing.WINDOW, sources.ROWS_A_TRANSACTION, sources.RACY_NS = 10, 50, 0
+def progress(done, total, note):
+    if done >= 120:
+        os.kill(os.getpid(), 9)
+plan_ingest(Workspace.open(sys.argv[1]), sys.argv[2], "made", IngestConfig(), progress=progress)
+"""
+
+
+def test_a_killed_plan_goes_on_with_the_hashes_that_it_had(workspace, tmp_path):
+    videos = write_files(tmp_path / "videos", *(f"{number}.mp4" for number in range(200)))
+    child = subprocess.run([sys.executable, "-c", KILLED, workspace.root, videos], check=False)
+    assert child.returncode == -9 and not workspace.dataset("made").plan.exists()
+    with opened_below(videos) as opened:
+        made = plan(workspace, videos)
+    assert len(planned(workspace, made)) == 200
+    assert len(opened) == 100
 
 
 def test_a_file_written_just_now_is_hashed_again(workspace, tmp_path, monkeypatch):
@@ -394,6 +420,33 @@ def test_a_file_that_cannot_be_read_is_rejected_and_tried_again(workspace, tmp_p
     assert [(item.path, item.reason, item.digest_sha256) for item in made.rejections] == [("a.mp4", "unreadable", None)]
     assert planned(workspace, made) == ["b.mp4"]
     assert planned(workspace, plan(workspace, videos)) == ["a.mp4", "b.mp4"]
+
+
+def test_equal_times_in_a_bucket_make_no_equal_files(workspace, tmp_path, monkeypatch):
+    copies = write_files(tmp_path / "copies", "a.mp4", "b.mp4")
+    fetched: list[str] = []
+
+    class Bucket:
+        def __init__(self, url: str) -> None:
+            self.url = url
+
+        def files(self):
+            return iter([RemoteFile(name, 5, "2026-01-01 00:00:00") for name in ("b.mp4", "a.mp4")])
+
+    class Cache:
+        def __init__(self, workspace: Workspace) -> None: ...
+
+        @contextlib.contextmanager
+        def hold(self, url: str, file: RemoteFile):
+            fetched.append(file.path)
+            yield copies / file.path
+
+    monkeypatch.setattr("vgan.data.listing.RemoteFolder", Bucket)
+    monkeypatch.setattr("vgan.data.hashing.VideoCache", Cache)
+    made = plan(workspace, "s3://bucket/videos")
+    digests = {source.digest_sha256 for part in sources(workspace, made) for source in part}
+    assert digests == {digest_of_name("a.mp4"), digest_of_name("b.mp4")}
+    assert plan(workspace, "s3://bucket/videos") == made and sorted(fetched) == ["a.mp4", "b.mp4"]
 
 
 def simulate(tmp_path: Path, videos: int) -> dict[str, float]:

@@ -5,6 +5,7 @@ import pytest
 
 from vgan.data.sidecar import Said, read_sidecar
 from vgan.errors import ConfigError
+from vgan.remote import RemoteFolder
 
 
 def write(folder: Path, content: str | bytes, name: str = "sidecar.csv") -> str:
@@ -81,6 +82,16 @@ def test_a_line_that_cannot_be_used_is_named(tmp_path, name, content, message):
 def test_an_absent_sidecar_is_a_configuration_error(tmp_path):
     with pytest.raises(ConfigError, match="there is no sidecar"):
         read_sidecar(str(tmp_path / "absent.csv"))
+
+
+def test_a_sidecar_may_lie_in_a_bucket(bucket):
+    RemoteFolder(bucket).put_bytes(b"path,label\na.mp4,x\n", "in/side car.csv")
+    RemoteFolder(bucket).put_bytes(b"path,label\na.mp4\n", "bad.csv")
+    assert read_sidecar(f"{bucket}/in/side car.csv").rows == {"a.mp4": Said("x", None, None)}
+    with pytest.raises(ConfigError, match=f"there is no sidecar {bucket}/absent.csv"):
+        read_sidecar(f"{bucket}/absent.csv")
+    with pytest.raises(ConfigError, match=f"line 2 of the sidecar {bucket}/bad.csv"):
+        read_sidecar(f"{bucket}/bad.csv")
 
 
 def test_the_first_name_that_says_something_is_heard(tmp_path):

@@ -62,10 +62,8 @@ def _hash_unknown(
     workspace: Workspace, listing: Listing, unknown: list[Found], known: KnownFiles, progress: Progress
 ) -> Iterator[Content]:
     read = _remote_reader(workspace, listing.root) if listing.remote else _local_reader(listing.root)
-    # Files of one inode stand together, so that it is read once; a tie of other files is told apart below.
-    unknown.sort(key=lambda file: (file.version, file.size, file.path))
-    groups = (list(group) for _, group in itertools.groupby(unknown, key=lambda file: file[1:]))
-    parts = groups if listing.remote else (part for group in groups for part in _same_inode(listing.root, group))
+    # In a bucket, equal versions of two files say nothing: they may be no more than times.
+    parts = ([file] for file in unknown) if listing.remote else _by_inode(listing.root, unknown)
     done = 0
     with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="hash") as pool:
         while window := list(itertools.islice(parts, WINDOW)):
@@ -88,20 +86,23 @@ def _hash_unknown(
     progress(done, len(unknown), "hashed new files")
 
 
-def _same_inode(root: str, group: list[Found]) -> Iterator[list[Found]]:
-    """Parts of a group of equal size and times that are names of one file."""
-    if len(group) == 1:
-        yield group
-        return
-    parts: dict[tuple[int, int], list[Found]] = {}
-    for file in group:
-        try:
-            status = os.stat(_local_path(root, file))  # noqa: PTH116
-        except OSError:
-            yield [file]  # gone: reading it says so
-        else:
-            parts.setdefault((status.st_dev, status.st_ino), []).append(file)
-    yield from parts.values()
+def _by_inode(root: str, files: list[Found]) -> Iterator[list[Found]]:
+    """The names of each file together, so that hard links are read once."""
+    files.sort(key=lambda file: (file.version, file.size, file.path))
+    for _, group in itertools.groupby(files, key=lambda file: file[1:]):
+        same = list(group)
+        if len(same) == 1:
+            yield same
+            continue
+        parts: dict[tuple[int, int], list[Found]] = {}
+        for file in same:
+            try:
+                status = os.stat(_local_path(root, file))  # noqa: PTH116
+            except OSError:
+                yield [file]  # gone: reading it says so
+            else:
+                parts.setdefault((status.st_dev, status.st_ino), []).append(file)
+        yield from parts.values()
 
 
 def _local_path(root: str, file: Found) -> str:

@@ -127,24 +127,26 @@ class _Walk:
         while folders:
             folder = folders.pop()
             place = os.path.join(self.root, folder)  # noqa: PTH118
+            below: list[str] = []
             try:
                 status = os.stat(place)  # noqa: PTH116
-                entries = list(os.scandir(place))
+                if (status.st_dev, status.st_ino) in self.seen:
+                    continue
+                self.seen.add((status.st_dev, status.st_ino))
+                # Never a list of the entries: a folder may hold a million.
+                with os.scandir(place) as entries:
+                    for entry in entries:
+                        relative = f"{folder}/{entry.name}" if folder else entry.name
+                        if is_video_name(entry.name):
+                            self.file(relative, is_link=entry.is_symlink(), entry=entry)
+                        elif entry.is_dir(follow_symlinks=False):
+                            below.append(relative)
+                        elif entry.is_symlink() and _is_folder(entry) and self._may_follow(relative):
+                            yield relative
             except OSError as error:
                 self.listing.unread.append(text_of(folder))
                 self.listing.reject(text_of(folder) or ".", "unreadable", f"folder cannot be read: {error.strerror}")
-                continue
-            if (status.st_dev, status.st_ino) in self.seen:
-                continue
-            self.seen.add((status.st_dev, status.st_ino))
-            for entry in entries:
-                relative = f"{folder}/{entry.name}" if folder else entry.name
-                if is_video_name(entry.name):
-                    self.file(relative, is_link=entry.is_symlink(), entry=entry)
-                elif entry.is_dir(follow_symlinks=False):
-                    folders.append(relative)
-                elif entry.is_symlink() and _is_folder(entry) and self._may_follow(relative):
-                    yield relative
+            folders += sorted(below, key=os.fsencode, reverse=True)
 
     def file(self, relative: str, *, is_link: bool, entry: os.DirEntry[str] | None = None) -> None:
         """Take a regular file; all else is rejected without being opened."""

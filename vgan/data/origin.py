@@ -12,9 +12,8 @@ from ..config import IngestConfig
 from ..errors import CorruptDataError
 from ..progress import Progress
 from ..records import BatchRef, Dataset, recipe
-from ..storage import read_bytes
 from ..workspace import DatasetFolder
-from .manifest import plain_batch, shard_problems
+from .manifest import kept_versions, plain_batch, shard_problems
 from .sidecar import Said
 from .sources import KnownFiles
 
@@ -47,16 +46,8 @@ def find_origin(folder: DatasetFolder, current: Dataset | None, config: IngestCo
     wanted = recipe(config)
     if current is not None and recipe(current.config) == wanted:
         return current
-    newest: Dataset | None = None
-    for path in sorted(folder.version("0").parent.glob("*.json")):
-        try:
-            version = Dataset.from_json(read_bytes(path), str(path))
-        except CorruptDataError as error:
-            log.warning("a kept version is passed over: %s", error)
-            continue
-        if recipe(version.config) == wanted and (newest is None or version.number > newest.number):
-            newest = version
-    return newest
+    same = (version for version in kept_versions(folder) if recipe(version.config) == wanted)
+    return max(same, key=lambda version: version.number, default=None)
 
 
 def read_origin(
