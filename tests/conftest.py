@@ -1,5 +1,6 @@
 """Small real videos for all tests, made by the ffmpeg that vgan finds."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from vgan.media.ffmpeg import file_url, run
 from vgan.workspace import Workspace
 
 MakeVideo = Callable[..., Path]
+# No test publishes to, or reads from, where the developer's own datasets lie.
+for name in ("VGAN_DATASETS", "VGAN_CACHE_GB", "VGAN_WORKSPACE"):
+    os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")
