@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -92,9 +93,17 @@ def test_mlflow_is_imported_in_one_module_of_tasks_and_in_the_packaged_entry() -
     assert importers("mlflow") == {"tasks/tracking.py", "vgan/registry/entry.py"}
 
 
-def test_processes_are_started_by_the_ffmpeg_runner_and_the_training_room_only() -> None:
-    started = {"vgan/media/ffmpeg.py", "vgan/training/process.py", "vgan/training/revision.py"}
+def test_processes_are_started_by_one_module_of_media_and_the_training_room_only() -> None:
+    started = {"vgan/media/child.py", "vgan/training/process.py", "vgan/training/revision.py"}
     assert importers("subprocess") == started
+    assert importers("multiprocessing") == set()
+
+
+def test_decoders_are_loaded_by_media_and_the_formats_of_clips_only() -> None:
+    assert {path for path in importers("av") if not path.startswith("vgan/media/")} <= {"vgan/data/formats.py"}
+    # Whoever only loads clips as they are needs no decoder.
+    eager = [ast.unparse(node) for node in ast.parse((ROOT / "vgan/data/formats.py").read_text()).body]
+    assert not [line for line in eager if re.match(r"(import|from) av\b", line)]
 
 
 def test_webdataset_is_what_others_read_shards_with() -> None:
