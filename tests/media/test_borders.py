@@ -78,6 +78,15 @@ def test_few_frames_are_decoded_of_a_long_video(letterboxed, monkeypatch, lavfi,
     assert max(seen) > 0.8 * 600 / 2 * (seen[1] - seen[0]) / 18, "they are spread over the file"
 
 
+def test_bars_of_a_video_of_unknown_length_are_found(letterboxed, make_video, tmp_path):
+    options = ("-c", "copy", "-f", "matroska", "-live", "1")
+    live = make_video(tmp_path / "live.mkv", "-i", letterboxed, *options)
+    _, info = frames_of(live, crop="borders")
+    assert info.seconds == 0
+    assert info.treatment == ("borders cropped",)
+    assert find_borders(live) == find_borders(letterboxed)
+
+
 def test_bars_around_a_turned_picture_are_cropped(letterboxed, tmp_path):
     import av
 

@@ -80,24 +80,27 @@ def find_borders(path: Path | str) -> Borders | None:
 
 
 def _key_frames(source: Source) -> Iterator[VideoFrame]:
-    source.stream.codec_context.skip_frame = "NONKEY"
-    num = int(min(KEY_FRAMES, 1 + source.seconds))
+    """One picture for each place of an even spread, or the first ones where the length is not known."""
+    num = int(min(KEY_FRAMES, 1 + source.seconds)) if source.seconds else KEY_FRAMES
     start = (source.container.start_time or 0) / 1e6
-    packets, shown = 0, set[int | None]()
+    packets, seen = 0, set[int | None]()
     for place in range(num):
         # What cannot be sought or decoded here is judged when the video itself is decoded.
-        with contextlib.suppress(FFmpegError):
-            if place:
+        with contextlib.suppress(FFmpegError, IndexError):
+            if place and not source.seconds:
+                source.stream.codec_context.flush_buffers()
+            elif place:
                 source.container.seek(int((start + source.seconds * place / num) * 1e6))
             for packet in source.container.demux(source.stream):
                 packets += 1
-                frames = [frame for frame in source.decode(packet) if frame.pts not in shown]
-                shown.update(frame.pts for frame in frames)
-                yield from frames[:1]
-                if frames or packets > MOST_PACKETS:
+                if packet.is_keyframe and packet.size:
+                    if packet.dts not in seen:
+                        seen.add(packet.dts)
+                        # A decoder may hold a picture back until it is told that nothing follows.
+                        yield from [*source.decode(packet), *source.decode(None)][:1]
                     break
-        if packets > MOST_PACKETS:
-            return
+                if packets > MOST_PACKETS:
+                    return
 
 
 def _luma(frame: VideoFrame) -> npt.NDArray[np.uint8]:
