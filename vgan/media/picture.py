@@ -29,6 +29,7 @@ from .stream import Source, VideoError, check_size
 
 Uint8 = npt.NDArray[np.uint8]
 FLAGS = "area+accurate_rnd+full_chroma_int+bitexact"
+MOST_KINDS = 4  # of frames in one video whose filters are kept
 
 
 @dataclass(frozen=True)
@@ -62,23 +63,24 @@ class Pictures:
         self.shown = (0, 0)  # width and height of the first frame, upright and in square pixels
         self.colour = ""  # of the first frame
         self.treatment: set[str] = {"alpha dropped"} if source.has_alpha else set()
-        self._key: tuple[object, ...] | None = None
-        self._convert: _Converter
+        self._converters: dict[tuple[object, ...], _Converter] = {}
 
     def convert(self, frame: VideoFrame) -> Uint8:
         """Pixels uint8 [3, H, W], contiguous and nobody else's.
 
         Raises:
-            VideoError: too_large or unsupported_codec.
+            VideoError: too_large, unsupported_codec or damaged.
         """
         key = (
             *(frame.width, frame.height, frame.format.name, frame.interlaced_frame, frame.rotation),
             *(frame.colorspace, frame.color_range, frame.color_trc, frame.color_primaries),
         )
-        if key != self._key:  # the first frame, or a change in the middle
-            self._convert = self._build(frame)
-            self._key = key
-        return self._convert(frame)
+        converter = self._converters.get(key)
+        if converter is None:  # the first frame, or a change in the middle; some broadcasts change to and fro
+            if len(self._converters) >= MOST_KINDS:
+                self._converters.clear()
+            converter = self._converters[key] = self._build(frame)
+        return converter(frame)
 
     def _build(self, frame: VideoFrame) -> _Converter:
         check_size(frame.width, frame.height)
