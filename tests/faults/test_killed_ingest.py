@@ -105,7 +105,7 @@ def test_a_kill_at_any_moment_is_made_good(workspace, shapes_videos, clean):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_at_once_and_the_same_command_goes_on(workspace, lavfi, tmp_path, number):
     videos = tmp_path / "videos"
-    for index in range(2):
+    for index in range(4):
         graph = f"testsrc2=size=480x360:rate=30:duration=15,hue=h={index * 80}"
         lavfi(videos / f"{index}.mp4", graph, "-pix_fmt", "yuv420p", "-preset", "ultrafast")
     command = [str(ROOT / ".venv/bin/vgan")] if (ROOT / ".venv/bin/vgan").exists() else [shutil.which("vgan")]
@@ -115,6 +115,8 @@ def test_a_signal_ends_it_at_once_and_the_same_command_goes_on(workspace, lavfi,
     while not list(workspace.dataset("long").shards.glob(".tmp-*")) and time.monotonic() < waiting:
         time.sleep(0.02)
     workers = psutil.Process(child.pid).children(recursive=True)
+    for worker in workers:
+        worker.suspend()  # so that nothing can be finished before the signal is there
     child.send_signal(number)
     _, said = child.communicate(timeout=30)
     assert child.returncode == 75 and b"same command goes on" in said
