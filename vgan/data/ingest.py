@@ -7,7 +7,9 @@ killed goes on with the batches that it had finished.
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from ..config import IngestConfig
 from ..progress import Progress, silent
@@ -16,9 +18,11 @@ from ..storage import lease, sweep_temporary
 from ..workspace import DatasetFolder, Workspace
 from .batch import ingest_batch
 from .commit import commit_leased
-from .plan import IngestPlan
+from .plan import IngestPlan, PlannedBatch
 from .planning import plan_ingest
-from .pool import shared_pool
+from .pool import DecoderPool, shared_pool
+
+BATCHES_AT_ONCE = 2
 
 
 def ingest(
@@ -57,13 +61,23 @@ def sweep(folder: DatasetFolder) -> None:
 
 
 def _do_batches(workspace: Workspace, plan: IngestPlan, progress: Progress) -> None:
+    """Two batches at a time share the workers, so that none of them idles while the last video of a batch is taken."""
     videos = sum(place.videos for place in plan.batches)
-    before = 0
+    done_of: dict[str, float] = {}
+    telling = threading.Lock()
 
-    def inner(done: float, total: float, note: str) -> None:
-        progress(before + done, videos, note)
+    def do(place: PlannedBatch, pool: DecoderPool) -> None:
+        def tell(done: float, total: float, note: str) -> None:
+            with telling:
+                done_of[place.key] = done
+                progress(sum(done_of.values()), videos, note)
 
-    with shared_pool(plan.config.workers) as pool:
-        for place in plan.batches:
-            ingest_batch(workspace, plan.name, plan.config, place, pool=pool, progress=inner)
-            before += place.videos
+        ingest_batch(workspace, plan.name, plan.config, place, pool=pool, progress=tell)
+
+    threads = ThreadPoolExecutor(BATCHES_AT_ONCE, thread_name_prefix="batch")
+    try:
+        with shared_pool(plan.config.workers) as pool:
+            for batch in as_completed([threads.submit(do, place, pool) for place in plan.batches]):
+                batch.result()
+    finally:
+        threads.shutdown(cancel_futures=True)  # after an error the pool is closed by now, which ends the others
