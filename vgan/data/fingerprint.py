@@ -12,7 +12,8 @@ Measured at 64 px and 8 frames per second (whole / motion / colour; the lowest o
 * copies of 18 real videos (crf 35, MPEG-4, VP8, half the size, 15 frames per second, mirrored, mirrored at crf 35):
   at least .988 / .58 / .97; of 64 px clips before one scenery: .995 / .73 / .84, at 15 frames per second .983;
 * different videos that pass the other two limits: real ones .51, one scenery .963, 600 blobs on black .980.
-Copies of fast small things (blobs) can be missed at crf 35 (.958), and at another frame rate, which shows them elsewhere (.84).
+Copies of fast small things (blobs) can be missed at crf 35 (.958), and at another frame rate, which shows them
+elsewhere (.84).
 
 Shape suffixes: N frames of a video, P pairs, F = 544 values of a fingerprint, C = 3 colours (RGB, uint8), H height,
 W width.
