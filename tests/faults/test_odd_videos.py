@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 from decoding import equal_frames, first_picture, frames_of, reason_of
+from peak_memory import peak_mb
 
 from vgan.media.decode import VideoError
 
@@ -335,14 +336,9 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(lavfi, tmp_path, ending)
     huge = lavfi(tmp_path / f"huge.{ending}", graph, "-c:v", "mjpeg", "-pix_fmt", "yuvj420p")
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
-    before = peak_kilobytes()
+    before = peak_mb()
     assert reason_of(huge) == "too_large"
-    assert peak_kilobytes() - before < 50_000, "one such picture has 100 MB"
-
-
-def peak_kilobytes() -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    assert peak_mb() - before < 50, "one such picture has 100 MB"
 
 
 def test_a_hundred_hours_in_four_kilobytes_cost_four_frames(lavfi, tmp_path):
