@@ -120,7 +120,8 @@ def draw_long(folder: Path) -> Path:
 
 
 def draw(path: Path, size: str, seconds: int, seed: int) -> None:
-    graph = f"gradients=size={size}:rate=30:duration={seconds}:n=8:seed={seed}:speed=0.02,format=yuv420p,noise=c0s=8:c0f=t"
+    graph = f"gradients=size={size}:rate=30:duration={seconds}:n=8:seed={seed}:speed=0.02"
+    graph += ",format=yuv420p,noise=c0s=8:c0f=t"
     encoder = ["-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-threads", "1"]
     _, finished = run(["-loglevel", "level+error", "-f", "lavfi", "-i", graph, *encoder, file_url(path)], timeout=600)
     if finished.returncode:

@@ -11,10 +11,10 @@ from vgan import __version__
 
 COMMON = {"--workspace", "--json"}
 INGEST = {
-    "--frames", "--height", "--width", "--fps", "--stride", "--labels", "--sidecar", "--group-by", "--heldout", "--format",
-    "--crop", "--scene-threshold", "--min-motion", "--max-clips-per-video", "--max-seconds", "--exclude-synthetic",
-    "--missing", "--max-missing", "--max-rejected", "--follow-outside", "--videos-per-batch", "--video-timeout",
-    "--workers",
+    "--frames", "--height", "--width", "--fps", "--stride", "--labels", "--sidecar", "--group-by", "--heldout",
+    "--format", "--crop", "--scene-threshold", "--min-motion", "--max-clips-per-video", "--max-seconds",
+    "--exclude-synthetic", "--missing", "--max-missing", "--max-rejected", "--follow-outside", "--videos-per-batch",
+    "--video-timeout", "--workers",
 }  # fmt: skip
 TRAIN = {"--preset", "--budget", "--device", "--seed", "--batch", "--threads", "--checkpoints"}
 SURFACE = {

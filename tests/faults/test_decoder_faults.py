@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -192,11 +193,20 @@ def test_closing_the_pool_ends_what_waits(stopped, plain_video, tmp_path):
         pool.take(taking(plain_video, tmp_path))
 
 
-PARENT = """
-import json, os, signal, sys, threading
+ASKED = """
+import json, sys
+from vgan.config import IngestConfig
 from vgan.data.pool import DecoderPool
 from vgan.data.taken import TakeRequest
-asked, hang = TakeRequest.model_validate_json(sys.argv[1]), sys.argv[2]
+fields = json.loads(sys.argv[1])
+del fields["config"]["stored_format"]
+asked = TakeRequest(**fields | {"config": IngestConfig(**fields["config"])})
+"""
+PARENT = (
+    ASKED
+    + """
+import os, signal, threading
+hang = sys.argv[2]
 with DecoderPool(2) as pool:
     pool.take(asked)
     (worker,) = [worker.child.pid for worker in pool._all]
@@ -206,6 +216,7 @@ with DecoderPool(2) as pool:
         threading.Event().wait()
     pool.take(asked)
 """
+)
 
 
 @pytest.mark.parametrize("hang", ["busy", "idle"])
@@ -214,7 +225,7 @@ def test_no_worker_outlives_its_parent(plain_video, tmp_path, number, hang):
     """FAULTS 10: Ctrl-C, SIGTERM and kill -9 of the parent leave no process, even one that stands still."""
     # A shell's background job ignores SIGINT, and so would this child of a test that runs in one.
     reset = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    command = [sys.executable, "-c", reset + PARENT, taking(plain_video, tmp_path).model_dump_json(), hang]
+    command = [sys.executable, "-c", reset + PARENT, taking(plain_video, tmp_path).to_json().decode(), hang]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
         worker = int(parent.stdout.readline())
         assert process_start(worker) is not None
@@ -227,7 +238,7 @@ def test_no_worker_outlives_its_parent(plain_video, tmp_path, number, hang):
 def test_spools_of_a_killed_parent_are_swept(plain_video, tmp_path):
     """FAULTS 1: what a killed ingest had half decoded is removed by the next one."""
     leftover = tmp_path / ".tmp-999999999-spool"
-    asked = taking(plain_video, tmp_path).model_copy(update={"spool": str(leftover)})
+    asked = replace(taking(plain_video, tmp_path), spool=str(leftover))
     with DecoderPool(1) as pool:
         assert isinstance(pool.take(asked), TakenVideo)
     assert sweep_temporary(tmp_path) == 1 and not leftover.exists()
@@ -262,7 +273,8 @@ def test_videos_are_taken_without_ffmpeg_and_what_needs_it_says_so(plain_video, 
 def test_without_the_decoder_the_remedy_is_named(plain_video, tmp_path, monkeypatch):
     """FAULTS 30: PyAV that is not installed, or does not load, is told once and with exit code 2."""
     hidden = worker_process.worker_command()
-    hidden[3] = "import sys; sys.modules['av'] = None; " + hidden[3]
+    code = hidden.index("-c") + 1
+    hidden[code] = "import sys; sys.modules['av'] = None; " + hidden[code]
     monkeypatch.setattr(worker_process, "worker_command", lambda: hidden)
     with DecoderPool(2) as pool, pytest.raises(MissingToolError, match=r"av.*pip install") as caught:
         pool.take(taking(plain_video, tmp_path))
@@ -274,11 +286,7 @@ def test_videos_are_taken_on_a_machine_without_any_network(plain_video, tmp_path
     """FAULTS 47: no step of decoding looks for a network."""
     if subprocess.run(["unshare", "-rn", "true"], check=False, capture_output=True).returncode:
         pytest.skip("this system gives no network namespaces")
-    code = (
-        "import sys\nfrom vgan.data.pool import DecoderPool\nfrom vgan.data.taken import TakeRequest\n"
-        "with DecoderPool(1) as pool:\n"
-        "    print(pool.take(TakeRequest.model_validate_json(sys.argv[1])).model_dump_json())\n"
-    )
-    command = ["unshare", "-rn", sys.executable, "-c", code, taking(plain_video, tmp_path).model_dump_json()]
+    code = ASKED + "with DecoderPool(1) as pool:\n    print(pool.take(asked).to_json())\n"
+    command = ["unshare", "-rn", sys.executable, "-c", code, taking(plain_video, tmp_path).to_json().decode()]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
     assert json.loads(done.stdout)["frames_decoded"] == 40

@@ -13,11 +13,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from ..config import IngestConfig
+if TYPE_CHECKING:
+    from ..config import IngestConfig
 
 Uint8 = npt.NDArray[np.uint8]
 Whole = npt.NDArray[np.int64]

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import stat
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from ..config import IngestConfig
 from ..errors import StorageError
 from ..media.child import printable
 from ..media.decode import Decoder, Sampling, StreamInfo, VideoError
@@ -25,6 +26,9 @@ from .formats import encode_clip
 from .frames import FrameStore
 from .names import path_of, text_of
 from .taken import Refused, TakenClip, TakenVideo, TakeRequest
+
+if TYPE_CHECKING:
+    from ..config import IngestConfig
 
 Uint8 = npt.NDArray[np.uint8]
 
@@ -67,7 +71,7 @@ def _take(request: TakeRequest, path: Path, spool: Path) -> TakenVideo:
             continue
         if isinstance(outcome, VideoError):
             raise outcome
-        return outcome.model_copy(update={"digest_sha256": after})
+        return replace(outcome, digest_sha256=after)
     raise VideoError("changed_during_read", "it was changed while it was read, and again while it was read once more")
 
 

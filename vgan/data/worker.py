@@ -23,7 +23,7 @@ def main() -> None:
     os.dup2(2, 1)
     answers.write(b'{"ready": true}\n')
     for line in sys.stdin.buffer:
-        answer, worn = _answer(TakeRequest.model_validate_json(line))
+        answer, worn = _answer(TakeRequest.from_json(line))
         _write_all(answers.fileno(), answer)
         if worn:
             return
@@ -41,7 +41,7 @@ def _answer(request: TakeRequest) -> tuple[bytes, bool]:
         outcome = Refused(reason="too_large", detail="decoding it takes more memory than a worker may have")
         worn = True
     kind = "refused" if isinstance(outcome, Refused) else "taken"
-    return f'{{"{kind}": {outcome.model_dump_json()}}}\n'.encode(), worn
+    return f'{{"{kind}": {outcome.to_json()}}}\n'.encode(), worn
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
+from pydantic import TypeAdapter
+
 from ..config import IngestConfig
 from ..errors import BY_EXIT_CODE, ConfigError, MissingToolError, VganError
 from ..media.child import Child, Finished, Limits
@@ -26,6 +28,8 @@ START_SECONDS = 120.0
 VIDEOS_OF_A_WORKER = 300  # then a fresh one takes its place, and with it all that libraries may have leaked
 # One place to import from, the parent's, and nothing from the environment (-I) or the folder it runs in.
 _BOOTSTRAP = "import sys; sys.path[:] = sys.argv[1:]; from vgan.data.worker import main; main()"
+
+_TAKEN, _REFUSED = TypeAdapter(TakenVideo), TypeAdapter(Refused)
 
 
 class Worker:
@@ -70,7 +74,7 @@ class Worker:
         why = "it did not answer in time" if line == b"" else words
         raise kind(
             f"a decoding worker cannot start: {text_of(why)}.",
-            hint="Run `pip install av numpy pydantic`." if missing else "Run `python -m vgan.data.worker` to see why.",
+            hint="Run `pip install av numpy`." if missing else "Run `python -m vgan.data.worker` to see why.",
         )
 
     def ask(self, request: TakeRequest) -> TakenVideo | Refused | Finished:
@@ -82,7 +86,7 @@ class Worker:
             Limits(memory_bytes=MEMORY_BYTES, files=OPEN_FILES, file_bytes=most_file_bytes(request.config))
         )
         try:
-            self.child.stdin.write(request.model_dump_json().encode() + b"\n")
+            self.child.stdin.write(request.to_json())
             line = self._read_line(time.monotonic() + seconds)
         except BrokenPipeError:
             line = None
@@ -127,9 +131,9 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 def _outcome(answer: dict[str, Any]) -> TakenVideo | Refused:
     if "taken" in answer:
-        return TakenVideo.model_validate(answer["taken"])
+        return _TAKEN.validate_python(answer["taken"])
     if "refused" in answer:
-        return Refused.model_validate(answer["refused"])
+        return _REFUSED.validate_python(answer["refused"])
     failure = answer["failed"]
     kind = BY_EXIT_CODE.get(failure["exit_code"], VganError)
     raise kind(failure["message"], hint=failure["hint"])
@@ -138,7 +142,7 @@ def _outcome(answer: dict[str, Any]) -> TakenVideo | Refused:
 def worker_command() -> list[str]:
     """Program and arguments of a worker: this Python, with the same places to import from."""
     places = [place or os.getcwd() for place in sys.path]  # noqa: PTH109  a text, as the others
-    return [sys.executable, "-I", "-c", _BOOTSTRAP, *places, str(Path(__file__).resolve().parents[2])]
+    return [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, *places, str(Path(__file__).resolve().parents[2])]
 
 
 def most_file_bytes(config: IngestConfig) -> int:
