@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from vgan.config import IngestConfig
-from vgan.data.batch import finished_batch, ingest_batch
+from vgan.data.batch import ingest_batch
 from vgan.data.formats import encode_clip
 from vgan.data.manifest import shard_problems
 from vgan.data.names import path_of
+from vgan.data.pending import finished_batch
 from vgan.data.plan import BatchPlan, Source, batch_key, write_plan_file
 from vgan.data.revise import revise_batch
 from vgan.data.split import side_of

@@ -78,7 +78,7 @@ def test_a_commit_that_is_repeated_finds_its_version(workspace, shapes_videos, m
     for place in plan.batches:
         ingest_batch(workspace, "shapes", CONFIG, place)
     with monkeypatch.context() as patch:
-        patch.setattr("vgan.data.commit._clean_up", lambda *_: None)
+        patch.setattr("vgan.data.commit.clean_up", lambda *_: None)
         first = commit(workspace, "shapes", CONFIG, plan)
     again = commit(workspace, "shapes", CONFIG, plan)
     assert again.unchanged and again.dataset_digest == first.dataset_digest

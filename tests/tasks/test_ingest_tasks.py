@@ -297,7 +297,7 @@ def test_a_commit_that_was_cut_after_its_manifest_tells_of_its_version_when_it_i
         raise StorageError("cut")
 
     with monkeypatch.context() as patched:
-        patched.setattr(commit, "_clean_up", cut)
+        patched.setattr(commit, "clean_up", cut)
         with pytest.raises(StorageError, match="cut"):
             ingest.commit_dataset.fn(root, "toys", CONFIG, plan)
     assert workspace.dataset("toys").manifest.exists()

@@ -15,22 +15,23 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..config import IngestConfig
 from ..progress import Progress, silent
-from ..records import Batch, Record, Rejection, Shard, Split, Video
-from ..storage import fault_point, read_bytes, storage_errors, write_atomic
+from ..records import Batch, Record, Rejection, Shard, Video
+from ..storage import fault_point, storage_errors, write_atomic
 from ..workspace import DatasetFolder, Workspace
 from .locate import Locate, locator
-from .manifest import shard_problems
 from .names import text_of
+from .pending import finished_batch
 from .plan import BatchPlan, PlannedBatch, Source, read_batch_plan
 from .pool import DecoderPool, shared_pool
 from .revise import rewrite_batch
-from .shards import NAME_DIGITS, Sample, write_shards
+from .shards import Sample, write_shards
 from .split import named_groups, side_of
-from .taken import Refused, TakenClip, TakenVideo, TakeRequest
+from .spool import Outcome, samples_of
+from .taken import Refused, TakenVideo, TakeRequest
+from .video_record import video_of, with_copy
 
 
 class BatchDone(Record):
@@ -42,23 +43,14 @@ class BatchDone(Record):
     frames_decoded: int
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    """A source, what became of it, and where its payloads wait."""
-
-    source: Source
-    answer: TakenVideo | Refused
-    spool: Path
-
-
 @dataclass
 class _Work:
     """What is being put together; the first video of a content is stored, later ones are its copies."""
 
     videos: dict[str, Video] = field(default_factory=dict[str, Video])  # by content
     rejections: list[Rejection] = field(default_factory=list[Rejection])
-    late: list[_Outcome] = field(default_factory=list[_Outcome])  # replaced files: out of order
-    heldout: list[tuple[Video, _Outcome]] = field(default_factory=list[tuple[Video, _Outcome]])
+    late: list[Outcome] = field(default_factory=list[Outcome])  # replaced files: out of order
+    heldout: list[tuple[Video, Outcome]] = field(default_factory=list[tuple[Video, Outcome]])
 
 
 def ingest_batch(
@@ -96,16 +88,6 @@ def ingest_batch(
     fault_point("before_batch")
     write_atomic(folder.pending(plan.key), batch.to_json())
     return _done(batch)
-
-
-def finished_batch(folder: DatasetFolder, key: str) -> Batch | None:
-    """The batch that waits for its commit; None when it is not there or not all of its shards are sound."""
-    path = folder.pending(key)
-    if not path.exists():
-        return None
-    batch = Batch.from_json(read_bytes(path), str(path))
-    sound = not any(shard_problems(folder.shards / shard.file, shard) for shard in batch.shards)
-    return batch if sound and batch.key == key else None
 
 
 def _done(batch: Batch) -> BatchDone:
@@ -148,11 +130,11 @@ def _outcomes(
     plan: BatchPlan,
     pool: DecoderPool,
     progress: Progress,
-) -> Generator[Iterator[_Outcome]]:
+) -> Generator[Iterator[Outcome]]:
     """Outcomes in the order of the plan's sources, whatever the order of work, as they become ready."""
     locate = locator(workspace, plan.root)
 
-    def take(source: Source) -> _Outcome:
+    def take(source: Source) -> Outcome:
         spool = folder.shards / f".tmp-{os.getpid()}-{plan.key[:8]}-{secrets.token_hex(8)}"
         return _take(pool, locate, config, source, spool)
 
@@ -166,20 +148,20 @@ def _outcomes(
     threads.shutdown()
 
 
-def _take(pool: DecoderPool, locate: Locate, config: IngestConfig, source: Source, spool: Path) -> _Outcome:
+def _take(pool: DecoderPool, locate: Locate, config: IngestConfig, source: Source, spool: Path) -> Outcome:
     with locate(source) as found:
         if isinstance(found, Refused):
-            return _Outcome(source, found, spool)
+            return Outcome(source, found, spool)
         request = TakeRequest(
             path=text_of(os.fspath(found)),
             digest_sha256=source.digest_sha256,
             spool=text_of(os.fspath(spool)),
             config=config,
         )
-        return _Outcome(source, pool.take(request), spool)
+        return Outcome(source, pool.take(request), spool)
 
 
-def _in_order(futures: list[Future[_Outcome]], progress: Progress) -> Iterator[_Outcome]:
+def _in_order(futures: list[Future[Outcome]], progress: Progress) -> Iterator[Outcome]:
     pending = set(futures)
     for future in futures:
         while future in pending:
@@ -188,7 +170,7 @@ def _in_order(futures: list[Future[_Outcome]], progress: Progress) -> Iterator[_
         yield future.result()
 
 
-def _training_samples(work: _Work, outcomes: Iterator[_Outcome], config: IngestConfig) -> Iterator[Sample]:
+def _training_samples(work: _Work, outcomes: Iterator[Outcome], config: IngestConfig) -> Iterator[Sample]:
     """Samples of the training side as their videos become ready; what belongs to the other waits."""
     for outcome in outcomes:
         if isinstance(outcome.answer, Refused):
@@ -200,12 +182,12 @@ def _training_samples(work: _Work, outcomes: Iterator[_Outcome], config: IngestC
             if video.split == "heldout":
                 work.heldout.append((video, outcome))
             else:
-                yield from _samples(video, outcome, config)
+                yield from samples_of(video, outcome, config)
 
 
 def _waiting_samples(work: _Work, config: IngestConfig) -> Iterator[Sample]:
     for video, outcome in work.heldout:
-        yield from _samples(video, outcome, config)
+        yield from samples_of(video, outcome, config)
 
 
 def _late_shards(folder: DatasetFolder, work: _Work, config: IngestConfig) -> list[Shard]:
@@ -213,7 +195,7 @@ def _late_shards(folder: DatasetFolder, work: _Work, config: IngestConfig) -> li
     shards: list[Shard] = []
     for outcome in work.late:
         if video := _new_video(work, outcome, config):
-            shards += write_shards(folder.shards, video.split, _samples(video, outcome, config))
+            shards += write_shards(folder.shards, video.split, samples_of(video, outcome, config))
     return shards
 
 
@@ -222,7 +204,7 @@ def _rejection(source: Source, refused: Refused) -> Rejection:
     return Rejection(path=source.paths[0], digest_sha256=digest, reason=refused.reason, detail=refused.detail)
 
 
-def _new_video(work: _Work, outcome: _Outcome, config: IngestConfig) -> Video | None:
+def _new_video(work: _Work, outcome: Outcome, config: IngestConfig) -> Video | None:
     """The record of a video that is to be stored; None for a copy, whose names the stored one gets."""
     source, taken = outcome.source, outcome.answer
     assert isinstance(taken, TakenVideo)
@@ -231,73 +213,6 @@ def _new_video(work: _Work, outcome: _Outcome, config: IngestConfig) -> Video | 
         outcome.spool.unlink(missing_ok=True)
         return None
     group = next(iter(named_groups(source.paths, config.group_by)), taken.content)
-    video = _video(source, taken, group, side_of(group, config.heldout))
+    video = video_of(source, taken, group, side_of(group, config.heldout))
     work.videos[taken.content] = video
     return video
-
-
-def with_copy(video: Video, digest: str, paths: tuple[str, ...], copies: tuple[str, ...] = ()) -> Video:
-    """The record of a video of which another copy, with these names and copies of its own, was found."""
-    others = {*video.copies, digest, *copies} - {video.digest_sha256}
-    names = {*video.paths, *paths}
-    return video.model_copy(update={"paths": tuple(sorted(names)), "copies": tuple(sorted(others))})
-
-
-def _video(source: Source, taken: TakenVideo, group: str, split: Split) -> Video:
-    motion = sum(clip.statistics["motion"] for clip in taken.clips) / len(taken.clips)
-    return Video(
-        digest_sha256=taken.digest_sha256,
-        paths=source.paths,
-        copies=(),
-        size_bytes=taken.size_bytes,
-        content=taken.content,
-        fingerprint=taken.fingerprint,
-        group=group,
-        split=split,
-        label=source.label,
-        licence=source.licence,
-        consent=source.consent,
-        marks=taken.marks,
-        codec=taken.codec,
-        width=taken.width,
-        height=taken.height,
-        fps=taken.fps,
-        seconds=taken.seconds,
-        colour=taken.colour,
-        treatment=taken.treatment,
-        frames_decoded=taken.frames_decoded,
-        decode_errors=taken.decode_errors,
-        clips=len(taken.clips),
-        motion=round(motion, 3),
-        left_out=taken.left_out,
-    )
-
-
-def _samples(video: Video, outcome: _Outcome, config: IngestConfig) -> Iterator[Sample]:
-    """Samples of one video out of its spool, which is then removed; a payload lasts until the next is asked for."""
-    taken = outcome.answer
-    assert isinstance(taken, TakenVideo)
-    buffer = bytearray(max(clip.size for clip in taken.clips))
-    with storage_errors(outcome.spool, "reading"), open(outcome.spool, "rb", buffering=0) as file:
-        for number, clip in enumerate(taken.clips):
-            payload = memoryview(buffer)[: clip.size]
-            file.seek(clip.offset)
-            if file.readinto(payload) != clip.size:
-                raise OSError(f"it ends inside clip {number}")
-            key = f"{video.digest_sha256[:NAME_DIGITS]}-{number:05d}"
-            yield Sample(key, config.stored_format, payload, _about(video, outcome.source, clip, config))
-    outcome.spool.unlink(missing_ok=True)
-
-
-def _about(video: Video, source: Source, clip: TakenClip, config: IngestConfig) -> dict[str, Any]:
-    """What a shard says of a clip; of the video's names the first under which it was taken, whatever comes later."""
-    return {
-        "video": video.digest_sha256,
-        "source": source.paths[0],
-        "start_seconds": clip.start_seconds,
-        "fps": config.fps,
-        "scene": clip.scene,
-        "label": video.label,
-        "split": video.split,
-        "statistics": clip.statistics,
-    }
