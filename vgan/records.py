@@ -67,7 +67,7 @@ class Record(BaseModel):
 
 
 class Rejection(Record):
-    """A video that was not taken, and why."""
+    """A file that was not taken, and why."""
 
     path: str  # relative to the videos' root, undecodable bytes as \\udcXX escapes (surrogateescape)
     digest_sha256: str | None  # of the file's bytes; None when it could not be read or the next ingest should try again
@@ -176,7 +176,7 @@ class Dataset(Record):
 
     @property
     def rejections(self) -> int:
-        """Number of rejected videos."""
+        """Number of rejected files."""
         return sum(batch.rejections for batch in self.batches)
 
     def clips(self, split: Split) -> int:
@@ -192,7 +192,7 @@ class IngestReport(Record):
     dataset_digest: str
     number: int  # of the version
     unchanged: bool  # True: the version is the one that was there before
-    videos_accepted: int  # of this call
+    videos_accepted: int  # of this call; these three count files, every name, and their sum is what was listed
     videos_rejected: int  # of this call
     videos_unchanged: int  # known before, accepted or rejected
     videos_dropped: int  # left the dataset, because their files have gone

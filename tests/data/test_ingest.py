@@ -1,5 +1,6 @@
 """A folder of videos becomes a dataset version, and the same folder later the next one."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -245,3 +246,33 @@ def test_no_clip_of_a_real_file_crosses_a_cut(workspace, lavfi, tmp_path):
         assert len(clips) == 3
         for clip_CTHW in clips.read(range(3)):
             assert np.ptp(clip_CTHW.mean(axis=(0, 2, 3))) < 5, "one colour from the first frame to the last"
+
+
+def test_every_listed_file_is_accepted_rejected_or_known(workspace, videos):
+    def counts(**fields):
+        report = ingest(workspace, str(videos), "shapes", changed(max_missing=1.0, max_rejected=1.0, **fields))
+        assert listed() == report.videos_accepted + report.videos_rejected + report.videos_unchanged
+        return report.videos_accepted, report.videos_rejected, report.videos_unchanged
+
+    def listed():
+        return len(list(videos.rglob("*.mp4")))
+
+    good = sorted(videos.rglob("*.mp4"))
+    shutil.copy(good[0], videos / "left" / "copy.mp4")
+    for number in range(2):
+        (videos / f"bad-{number}.mp4").write_text("the same bad bytes")
+    os.mkfifo(videos / "pipe.mp4")
+    assert counts() == (13, 3, 0)
+    assert counts() == (0, 1, 15), "a pipe is never opened, so it is met anew each time"
+    shutil.copy(good[1], videos / "left" / "second.mp4")
+    shutil.copy(videos / "bad-0.mp4", videos / "bad-2.mp4")
+    (videos / "new.mp4").write_text("other bad bytes")
+    assert counts() == (0, 2, 17)
+    good[2].unlink()
+    assert counts() == (0, 1, 17)
+    sidecar = videos / "labels.jsonl"
+    rows = [json.dumps({"path": str(path.relative_to(videos)), "label": "a"}) for path in good[3:]]
+    sidecar.write_text("\n".join(rows))
+    assert counts(labels="sidecar", sidecar=str(sidecar)) == (9, 9, 0)
+    sidecar.write_text("\n".join(rows[1:]))
+    assert counts(labels="sidecar", sidecar=str(sidecar)) == (0, 10, 8)

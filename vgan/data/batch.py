@@ -38,8 +38,8 @@ class BatchDone(Record):
     """What a caller needs to know of a finished batch; its record waits under pending/."""
 
     key: str
-    accepted: int  # videos, every name counted
-    rejected: int
+    accepted: int  # files: every name of a video counts
+    rejected: int  # files
     frames_decoded: int
 
 
@@ -174,7 +174,7 @@ def _training_samples(work: _Work, outcomes: Iterator[Outcome], config: IngestCo
     """Samples of the training side as their videos become ready; what belongs to the other waits."""
     for outcome in outcomes:
         if isinstance(outcome.answer, Refused):
-            work.rejections.append(_rejection(outcome.source, outcome.answer))
+            work.rejections += _rejections(outcome.source, outcome.answer)
             outcome.spool.unlink(missing_ok=True)
         elif outcome.answer.digest_sha256 != outcome.source.digest_sha256:
             work.late.append(outcome)
@@ -199,9 +199,13 @@ def _late_shards(folder: DatasetFolder, work: _Work, config: IngestConfig) -> li
     return shards
 
 
-def _rejection(source: Source, refused: Refused) -> Rejection:
+def _rejections(source: Source, refused: Refused) -> list[Rejection]:
+    """One for each name of the content, so that files can be counted."""
     digest = None if refused.again else source.digest_sha256
-    return Rejection(path=source.paths[0], digest_sha256=digest, reason=refused.reason, detail=refused.detail)
+    return [
+        Rejection(path=path, digest_sha256=digest, reason=refused.reason, detail=refused.detail)
+        for path in source.paths
+    ]
 
 
 def _new_video(work: _Work, outcome: Outcome, config: IngestConfig) -> Video | None:

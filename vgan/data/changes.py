@@ -29,7 +29,7 @@ class Changes:
     edited: list[tuple[KnownVideo, tuple[str, ...], Said]] = field(
         default_factory=list[tuple[KnownVideo, tuple[str, ...], Said]]
     )
-    rejections: list[Rejection] = field(default_factory=list[Rejection])
+    rejections: list[Rejection] = field(default_factory=list[Rejection])  # one for each file of the unlabelled
 
     def judge(self, config: IngestConfig, root: str) -> None:
         """Raise BadInputError when more videos would leave than may: a folder that is not mounted looks empty."""
@@ -148,7 +148,7 @@ def _judge(
         if said is None:
             changes.unlabelled.append(video)
             changes.leaving.append(video)
-            changes.rejections.append(speaker.no_label(here[0]))
+            changes.rejections += [speaker.no_label(path) for path in here]
             return
     paths = tuple(sorted({*here, *elsewhere}))
     if (paths, said) != (video.paths, video.said):

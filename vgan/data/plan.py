@@ -60,8 +60,8 @@ class IngestPlan(Record):
     kept: tuple[str, ...]  # records of the origin's batches that stay or are edited
     edits: tuple[Edit, ...]  # sorted by digest
     batches: tuple[PlannedBatch, ...]
-    unchanged: int  # files that are known already, taken or rejected
-    rejections: tuple[Rejection, ...]  # what was never opened: no regular file, no label, outside the root
+    unchanged: int  # files (names, not contents) that are known already, taken or rejected
+    rejections: tuple[Rejection, ...]  # files that are never opened: not regular, without a label, outside the root
 
 
 def batch_key(sources: Iterable[Source], config: IngestConfig) -> str:

@@ -118,8 +118,8 @@ def plan_contents(
 
 
 def _count_known(origin: Origin, contents: list[Content], changes: Changes) -> int:
-    digests = (digest for digest, _ in itertools.groupby(contents, key=lambda content: content.digest))
-    known = sum(1 for digest in digests if digest in origin.by_digest or digest in origin.rejected)
+    """Files, every name counted: together with those of the batches and the rejections they are all that was listed."""
+    known = sum(1 for file in contents if file.digest in origin.by_digest or file.digest in origin.rejected)
     return known - len(changes.rejections)
 
 
@@ -143,7 +143,7 @@ def _batches(
         found += digest in origin.damaged
         said = speaker.of_new(paths)
         if said is None:
-            rejections.append(speaker.no_label(paths[0]))
+            rejections += [speaker.no_label(path) for path in paths]
             continue
         source = Source(
             digest_sha256=digest.hex(),
