@@ -15,6 +15,7 @@ from tasks.progress import stage_progress
 from tasks.retries import STAGE_POLICY
 from vgan.config import TrainConfig
 from vgan.data.manifest import load_dataset
+from vgan.media.ffmpeg import find_ffmpeg
 from vgan.records import TrainedRun
 from vgan.training.plan import run_key
 from vgan.training.process import train as train_in_child
@@ -36,6 +37,7 @@ def train(root: str, name: str, config: TrainConfig, version: str | None = None)
         (the finished run, whether it was there before).
     """
     workspace = Workspace.open(root)
+    find_ffmpeg()  # evaluation and sampling write films with it: better told now than after hours
     dataset = load_dataset(workspace, name, version)
     run = run_key(dataset, config)
     synced = time.monotonic()

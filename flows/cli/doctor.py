@@ -38,7 +38,7 @@ class Finding:
 @app.command("doctor")
 @guarded
 def doctor(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
-    """Check ffmpeg, torch, Prefect, MLflow and disk; exit 2 with the remedy when something needed is missing."""
+    """Check the decoder, ffmpeg, torch, Prefect, MLflow and disk; exit 2 with the remedy when one is missing."""
     findings = [check(workspace) for check in CHECKS]
     missing = any(finding.state == "missing" for finding in findings)
     if as_json:
@@ -70,6 +70,20 @@ def _ffmpeg(_: Path | None) -> Finding:
     except VganError as error:
         return Finding("ffmpeg", "missing", error.message, error.hint)
     return Finding("ffmpeg", "ok", f"{found.version} at {found.path} ({found.source})")
+
+
+def _decoder(_: Path | None) -> Finding:
+    """PyAV's own FFmpeg, in a worker that really starts."""
+    from vgan.data.worker_process import Worker
+
+    worker = Worker()
+    try:
+        worker.expect_ready()
+    except VganError as error:
+        return Finding("decoder", "missing", error.message, error.hint)
+    worker.stop()
+    worker.end()
+    return Finding("decoder", "ok", f"PyAV {version('av')}, with an FFmpeg of its own")
 
 
 def _torch(_: Path | None) -> Finding:
@@ -114,4 +128,4 @@ def _reach(check: str, installed: str, url: str, variable: str) -> Finding:
         )
 
 
-CHECKS: tuple[Callable[[Path | None], Finding], ...] = (_workspace, _ffmpeg, _torch, _prefect, _mlflow)
+CHECKS: tuple[Callable[[Path | None], Finding], ...] = (_workspace, _decoder, _ffmpeg, _torch, _prefect, _mlflow)

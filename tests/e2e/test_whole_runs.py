@@ -131,9 +131,12 @@ def test_nothing_to_work_on_ends_with_65(files: dict[str, bytes], said: str, tmp
 
 
 def test_a_missing_ffmpeg_ends_with_2_and_the_remedy(shapes_videos: Path, tmp_path: Path) -> None:
-    env = clean_env(VGAN_FFMPEG=str(tmp_path / "none"))
-    command = ("ingest", "--videos", shapes_videos, "--name", "a", "--workspace", tmp_path / "w")
-    assert "ffmpeg" in vgan(*command, env=env, code=2)["error"]["message"]
+    """FAULTS 30: before training, not after it; ingest decodes without the program."""
+    env = clean_env(VGAN_FFMPEG=str(tmp_path / "none"), PREFECT_HOME=str(tmp_path / "prefect"))
+    command = ("--videos", shapes_videos, "--name", "a", "--frames", "8", "--workspace", tmp_path / "w")
+    assert vgan("ingest", *command, env=env)["videos"]["rejected"] == 0
+    assert "ffmpeg" in vgan("run", *command, env=env, code=2)["error"]["message"]
+    assert not list((tmp_path / "w").glob("runs/*"))
     found = {
         check["check"]: check for check in vgan("doctor", "--workspace", tmp_path / "w", env=env, code=2)["checks"]
     }
