@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from ..errors import CorruptDataError, ResumableError
@@ -14,6 +15,8 @@ from .manifest import kept_versions, shard_problems
 from .plan import IngestPlan
 
 log = logging.getLogger(__name__)
+
+WAITING_SECONDS = 7 * 24 * 3600.0  # so long a batch that no commit has taken waits for its plan to be made again
 
 
 def finished_batch(folder: DatasetFolder, key: str) -> Batch | None:
@@ -38,19 +41,40 @@ def pending_batch(folder: DatasetFolder, key: str) -> Batch:
     return Batch.from_json(read_bytes(path), str(path))
 
 
-def clean_up(folder: DatasetFolder, plan: IngestPlan, dataset: Dataset) -> None:
-    """Remove the plan, what waited for the commit, and shards that nothing else names."""
+def clean_up(
+    folder: DatasetFolder, plan: IngestPlan, dataset: Dataset, *, clock: Callable[[], float] = time.time
+) -> None:
+    """Remove the plan, the batches that were committed, and those of other plans that have waited for a week.
+
+    Another plan is one of other videos or of another config that was cut short; what it decoded serves when the
+    same call is made again. A batch takes with it the shards that no version and no waiting batch names.
+
+    Args:
+        folder: of the dataset.
+        plan: that was committed.
+        dataset: the version that it became.
+        clock: seconds since 1970. What a wrong one removes is decoded again.
+    """
     fault_point("before_clean_up")
+    taken = {place.key for place in plan.batches} | {ref.key for ref in dataset.batches}
     waiting = sorted(folder.pending("x").parent.glob("*.json"))
-    lost = set(_shard_files(waiting)) - {shard.file for shard in dataset.shards}
-    if lost:
-        for version in kept_versions(folder):
-            lost -= {shard.file for shard in version.shards}
+    going = [path for path in waiting if path.stem in taken or clock() - path.stat().st_mtime > WAITING_SECONDS]
     # A shard goes before the record that names it, so that a killed clean-up is found again.
-    for file in sorted(lost):
+    for file in sorted(_only_named_by(folder, going, set(waiting) - set(going), dataset)):
         (folder.shards / file).unlink(missing_ok=True)
-    for path in [*waiting, folder.plan]:
+    for path in [*going, folder.plan]:
         path.unlink(missing_ok=True)
+
+
+def _only_named_by(
+    folder: DatasetFolder, going: Collection[Path], staying: Collection[Path], dataset: Dataset
+) -> set[str]:
+    files = set(_shard_files(going)) - {shard.file for shard in dataset.shards}
+    if files:
+        files.difference_update(_shard_files(staying))
+        for version in kept_versions(folder):
+            files.difference_update(shard.file for shard in version.shards)
+    return files
 
 
 def _shard_files(paths: Collection[Path]) -> Iterator[str]:
