@@ -19,7 +19,7 @@ from vgan.config import IngestConfig
 from vgan.data import worker_process
 from vgan.data.pool import DecoderPool
 from vgan.data.taken import TakenVideo, TakeRequest
-from vgan.errors import MissingToolError, ResumableError
+from vgan.errors import MissingToolError, StoppedError
 from vgan.media.encode import mp4_bytes
 from vgan.media.ffmpeg import find_ffmpeg
 from vgan.storage import process_start, sha256_file, sweep_temporary
@@ -175,7 +175,7 @@ def test_closing_the_pool_ends_what_waits(stopped, plain_video, tmp_path):
     def take():
         try:
             pool.take(taking(plain_video, tmp_path, video_timeout=1000.0))
-        except ResumableError as error:
+        except StoppedError as error:
             errors.append(error)
 
     waiting = [threading.Thread(target=take) for _ in range(3)]  # one for the answer, two for the worker
@@ -189,7 +189,7 @@ def test_closing_the_pool_ends_what_waits(stopped, plain_video, tmp_path):
         assert not thread.is_alive()
     assert len(errors) == 3 and errors[0].exit_code == 75
     assert gone(worker)
-    with pytest.raises(ResumableError):
+    with pytest.raises(StoppedError):
         pool.take(taking(plain_video, tmp_path))
 
 

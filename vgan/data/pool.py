@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from ..errors import ResumableError, VganError
+from ..errors import StoppedError, VganError
 from ..media.child import Finished
 from .names import path_of, text_of
 from .taken import Refused, TakenVideo, TakeRequest
@@ -54,7 +54,7 @@ class DecoderPool:
         Raises:
             StorageError: the spool cannot be written.
             ConfigError: workers cannot start (MissingToolError: a package is missing), or a tool for the format is.
-            ResumableError: the pool was closed in the meantime.
+            StoppedError: the pool was closed in the meantime.
         """
         worker = self._acquire()
         outcome: TakenVideo | Refused | None = None
@@ -93,7 +93,7 @@ class DecoderPool:
 
     def _refuse_closed(self) -> None:
         if self._closed:
-            raise ResumableError("the decoding of videos was stopped.", hint="The same command goes on.")
+            raise StoppedError("the decoding of videos was stopped.", hint="The same command goes on.")
 
     def _acquire(self) -> Worker | None:
         """An idle worker that nobody else uses until `_release`, or leave to start one (None)."""
@@ -128,7 +128,7 @@ class DecoderPool:
             fresh = self._starter.submit(Worker).result()
         except RuntimeError as error:  # the starter is shut down: closed, or the interpreter ends
             self._closed = True
-            raise ResumableError("the decoding of videos was stopped.") from error
+            raise StoppedError("the decoding of videos was stopped.") from error
         with self._changed:
             if worker:
                 self._all.discard(worker)
