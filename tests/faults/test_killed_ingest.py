@@ -1,5 +1,6 @@
 """An ingest that is killed, cut short by the disk or met by another one: FAULTS rows 1, 2, 4 to 7, 41, 42 and 48."""
 
+import functools
 import json
 import os
 import resource
@@ -110,7 +111,9 @@ def test_a_signal_ends_it_at_once_and_the_same_command_goes_on(workspace, lavfi,
         lavfi(videos / f"{index}.mp4", graph, "-pix_fmt", "yuv420p", "-preset", "ultrafast")
     command = [str(ROOT / ".venv/bin/vgan")] if (ROOT / ".venv/bin/vgan").exists() else [shutil.which("vgan")]
     arguments = ["ingest", "--videos", videos, "--name", "long", "--workspace", workspace.root, "--frames", "8"]
-    child = subprocess.Popen([*command, *map(str, arguments)], stderr=subprocess.PIPE, cwd=ROOT)
+    # A shell's background job ignores SIGINT, and so would this child of a test that runs in one.
+    default = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    child = subprocess.Popen([*command, *map(str, arguments)], stderr=subprocess.PIPE, cwd=ROOT, preexec_fn=default)
     waiting = time.monotonic() + 30
     while not list(workspace.dataset("long").shards.glob(".tmp-*")) and time.monotonic() < waiting:
         time.sleep(0.02)
@@ -140,6 +143,9 @@ def test_an_exception_between_two_samples_discards_the_shard(workspace, shapes_v
         patch.setattr(shards_module, "canonical_json", broken)
         ingest(workspace, str(shapes_videos), "shapes", CONFIG)
     folder = workspace.dataset("shapes")
+    waiting = time.monotonic() + 10
+    while list(folder.shards.iterdir()) and time.monotonic() < waiting:
+        time.sleep(0.01)  # until the threads that waited for other videos have seen that it is over
     assert not list(folder.shards.iterdir()) and not folder.manifest.exists()
     ingest(workspace, str(shapes_videos), "shapes", CONFIG)
     assert state_of(workspace) == clean

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
@@ -133,15 +134,20 @@ def _outcomes(
 ) -> Generator[Iterator[Outcome]]:
     """Outcomes in the order of the plan's sources, whatever the order of work, as they become ready."""
     locate = locator(workspace, plan.root)
+    given_up = threading.Event()
 
     def take(source: Source) -> Outcome:
         spool = folder.shards / f".tmp-{os.getpid()}-{plan.key[:8]}-{secrets.token_hex(8)}"
-        return _take(pool, locate, config, source, spool)
+        outcome = _take(pool, locate, config, source, spool)
+        if given_up.is_set():
+            spool.unlink(missing_ok=True)
+        return outcome
 
     threads = ThreadPoolExecutor(pool.workers, thread_name_prefix="take")
     try:
         yield _in_order([threads.submit(take, source) for source in plan.sources], progress)
     except BaseException:
+        given_up.set()
         # Not waited for: a video may take half an hour. Whoever owns the pool closes it, which ends them.
         threads.shutdown(wait=False, cancel_futures=True)
         raise
