@@ -16,7 +16,6 @@ from vgan.data.manifest import load_dataset
 from vgan.data.stream import open_stream
 from vgan.errors import ConfigError, CorruptDataError
 
-
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
