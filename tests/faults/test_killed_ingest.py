@@ -113,7 +113,7 @@ def test_a_signal_ends_it_at_once_and_the_same_command_goes_on(workspace, lavfi,
     arguments = ["ingest", "--videos", videos, "--name", "long", "--workspace", workspace.root, "--frames", "8"]
     # A shell's background job ignores SIGINT, and so would this child of a test that runs in one.
     default = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    child = subprocess.Popen([*command, *map(str, arguments)], stderr=subprocess.PIPE, cwd=ROOT, preexec_fn=default)
+    child = subprocess.Popen([*command, *map(str, arguments)], stderr=subprocess.PIPE, cwd=ROOT, preexec_fn=default)  # noqa: PLW1509
     waiting = time.monotonic() + 30
     while not list(workspace.dataset("long").shards.glob(".tmp-*")) and time.monotonic() < waiting:
         time.sleep(0.02)
@@ -141,7 +141,7 @@ def test_an_exception_between_two_samples_discards_the_shard(workspace, shapes_v
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="in the middle"):
         patch.setattr(shards_module, "canonical_json", broken)
-        ingest(workspace, str(shapes_videos), "shapes", CONFIG)
+        ingest(workspace, str(shapes_videos), "shapes", CONFIG.model_copy(update={"videos_per_batch": 12}))
     folder = workspace.dataset("shapes")
     waiting = time.monotonic() + 10
     while list(folder.shards.iterdir()) and time.monotonic() < waiting:
