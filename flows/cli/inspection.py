@@ -42,11 +42,13 @@ def inspect(
 
     if out is not None and out.is_dir():
         raise ConfigError(f"{out} is a folder.", hint=f"Name a file, such as {out / 'report.html'}.")
+    if out is not None and out.exists() and not out.is_file():  # a device would be replaced by the page
+        raise ConfigError(f"{out} is not a regular file.", hint="Name another one, such as report.html.")
     opened = Workspace.open(workspace)
     dataset = find_version(opened, name, version) if version else load_dataset(opened, name)
     summary = summarise(opened.dataset(name), dataset)
     if out is not None:
-        write_atomic(out.absolute(), inspect_page(opened, dataset, summary, seed=seed).encode())
+        write_atomic(out.resolve(), inspect_page(opened, dataset, summary, seed=seed).encode())
     if as_json:
         console.print_json({**summary.model_dump(mode="json"), "page": str(out) if out else None})
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,16 @@ def test_it_writes_a_page_into_a_folder_that_is_not_there_yet(made: Workspace, t
     assert out.read_text().startswith("<!doctype html>")
     assert [path.name for path in out.parent.iterdir()] == ["report.html"]
     assert "3 videos" in result.output
+
+
+def test_it_replaces_no_pipe_and_no_link(made: Workspace, tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link.html"
+    os.mkfifo(pipe)
+    result = inspect(made, "--out", pipe)
+    assert result.exit_code == 2 and "not a regular file" in " ".join(result.output.split()) and pipe.is_fifo()
+    link.symlink_to(tmp_path / "page.html")
+    assert inspect(made, "--out", link).exit_code == 0
+    assert link.is_symlink() and link.read_text().startswith("<!doctype html>")
 
 
 @pytest.mark.parametrize(("chosen", "videos"), [("1", 2), ("2", 3), ("digest", 3), (None, 3)])
