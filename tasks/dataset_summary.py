@@ -33,7 +33,7 @@ def _did(report: IngestReport) -> list[tuple[str, str]]:
         ("accepted", f"{report.videos_accepted:,} videos"),
         ("rejected", f"{report.videos_rejected:,}"),
         ("known before", f"{report.videos_unchanged:,}"),
-        ("dropped, because their files have gone", f"{report.videos_dropped:,}"),
+        ("dropped, because their files or labels have gone", f"{report.videos_dropped:,}"),
         ("relabelled", f"{report.videos_relabelled:,}"),
         ("copies that look the same, in the whole version", f"{report.near_duplicates:,}"),
         ("frames decoded", f"{report.frames_decoded:,}"),

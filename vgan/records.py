@@ -195,7 +195,7 @@ class IngestReport(Record):
     videos_accepted: int  # of this call; these three count files, every name, and their sum is what was listed
     videos_rejected: int  # of this call
     videos_unchanged: int  # known before, accepted or rejected
-    videos_dropped: int  # left the dataset, because their files have gone
+    videos_dropped: int  # left the dataset, because their files or labels have gone
     videos_relabelled: int  # known videos that have another label now
     near_duplicates: int  # videos of the whole version that share their group with a copy that looks the same
     clips_train: int  # of the whole version

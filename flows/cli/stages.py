@@ -198,7 +198,7 @@ def print_ingest(report: IngestReport) -> None:
         (report.videos_accepted, "accepted"),
         (report.videos_rejected, "rejected"),
         (report.videos_unchanged, "known before"),
-        (report.videos_dropped, "dropped, their files have gone"),
+        (report.videos_dropped, "dropped, whose files or labels have gone"),
         (report.videos_relabelled, "relabelled"),
     ]
     always = ("accepted", "rejected")

@@ -377,6 +377,16 @@ def test_labels_and_licences_come_from_the_sidecar(workspace, tmp_path):
         plan(workspace, videos, config)
 
 
+def test_a_sidecar_without_any_label_gives_none(workspace, tmp_path):
+    write_files(tmp_path / "videos", "a.mp4", "b.mp4")
+    sidecar = tmp_path / "s.csv"
+    sidecar.write_text("path,labels\na.mp4,x\n")
+    with pytest.raises(ConfigError, match=r"no row of the sidecar .*s\.csv has a label") as caught:
+        plan(workspace, tmp_path / "videos", labels="sidecar", sidecar=str(sidecar))
+    assert "column 'label'" in caught.value.hint
+    assert plan(workspace, tmp_path / "videos", sidecar=str(sidecar)).batches
+
+
 def test_licences_are_kept_whatever_the_labels_and_without_a_sidecar(workspace, tmp_path):
     videos = write_files(tmp_path / "videos", "a.mp4", "b.mp4")
     again(workspace, videos)

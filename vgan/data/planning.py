@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..config import IngestConfig
-from ..errors import BadInputError
+from ..errors import BadInputError, ConfigError
 from ..progress import Progress, silent
 from ..records import Dataset, Rejection, digest_of, recipe
 from ..workspace import DatasetFolder, Workspace
@@ -46,7 +46,7 @@ def plan_ingest(
     """
     folder = workspace.dataset(name)
     refresh(workspace, name)
-    sidecar = read_sidecar(config.sidecar) if config.sidecar else None
+    sidecar = _read_sidecar(config)
     progress(0, 1, "listing the videos")
     listing = list_videos(os.fspath(videos), follow_outside=config.follow_outside)
     current = current_version(folder)
@@ -115,6 +115,16 @@ def plan_contents(
         unchanged=_count_known(origin, contents, changes),
         rejections=tuple(sorted(rejections, key=lambda rejection: rejection.path)),
     )
+
+
+def _read_sidecar(config: IngestConfig) -> Sidecar | None:
+    sidecar = read_sidecar(config.sidecar) if config.sidecar else None
+    if sidecar and config.labels == "sidecar" and not any(said.label for said in sidecar.rows.values()):
+        raise ConfigError(
+            f"no row of the sidecar {sidecar.place} has a label.",
+            hint="Give it a column 'label', or choose other labels than --labels sidecar.",
+        )
+    return sidecar
 
 
 def _count_known(origin: Origin, contents: list[Content], changes: Changes) -> int:
