@@ -31,6 +31,11 @@ def test_an_unknown_setting_and_a_bad_value_are_both_named() -> None:
         build(IngestConfig, {"frames": 1, "wide": 3})
 
 
+def test_settings_that_do_not_go_together_are_said_without_all_the_others() -> None:
+    with pytest.raises(errors.ConfigError, match=r"^bad value in IngestConfig: labels 'sidecar' .* --sidecar$"):
+        build(IngestConfig, {"labels": "sidecar"})
+
+
 def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         TrainConfig().seed = 3  # type: ignore[misc]

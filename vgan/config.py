@@ -10,6 +10,7 @@ import re
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from .errors import ConfigError
 
@@ -256,5 +257,10 @@ def build(kind: type[SpecT], values: dict[str, Any]) -> SpecT:
     try:
         return kind(**values)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']} (got {item['input']!r})" for item in error.errors()]
-        raise ConfigError(f"bad value in {kind.__name__}: " + "; ".join(lines)) from error
+        raise ConfigError(f"bad value in {kind.__name__}: " + "; ".join(map(_problem, error.errors()))) from error
+
+
+def _problem(item: ErrorDetails) -> str:
+    """A bad field with its value; what several fields do wrong together names them in its own words."""
+    said = item["msg"].removeprefix("Value error, ")
+    return f"{'.'.join(map(str, item['loc']))}: {said} (got {item['input']!r})" if item["loc"] else said
