@@ -28,6 +28,7 @@ def in_child(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("point", KILL_POINTS)
 def test_a_writer_killed_by_sigkill_leaves_the_old_content(tmp_path: Path, point: str) -> None:
+    """FAULTS 1: the name holds the old content or the new one."""
     target = tmp_path / "record.json"
     storage.write_atomic(target, b"old")
     code = (
@@ -75,6 +76,7 @@ def test_a_full_disk_is_a_storage_error_that_names_the_file_and_keeps_the_old_on
 
 
 def test_a_file_size_limit_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """FAULTS 6: EFBIG is a storage error."""
     target = tmp_path / "big"
     limit = f"resource.setrlimit(resource.RLIMIT_FSIZE, (4096, {resource.RLIM_INFINITY}))"
     code = (
@@ -87,6 +89,7 @@ def test_a_file_size_limit_leaves_nothing_half_written(tmp_path: Path) -> None:
 
 
 def test_a_lease_is_held_by_one_process(tmp_path: Path) -> None:
+    """FAULTS 41: the other one is told which process holds it."""
     path = tmp_path / "lease.json"
     code = f"from pathlib import Path; from vgan.storage import lease\nwith lease(Path({str(path)!r})): pass"
     with storage.lease(path):
@@ -98,6 +101,7 @@ def test_a_lease_is_held_by_one_process(tmp_path: Path) -> None:
 
 
 def test_of_many_threads_exactly_one_takes_a_stale_lease(tmp_path: Path) -> None:
+    """FAULTS 42: of many that find a dead owner's lease at once, one has it."""
     path = tmp_path / "lease.json"
     path.write_text(json.dumps({"host": socket.gethostname(), "pid": 2**22 + 1, "start": "1"}))
     start, hold = threading.Barrier(8), threading.Event()
@@ -130,6 +134,7 @@ def test_a_lease_whose_pid_was_used_again_is_taken_over(tmp_path: Path) -> None:
 
 
 def test_a_lease_of_another_host_lives_as_long_as_its_heartbeat(tmp_path: Path) -> None:
+    """FAULTS 42, 43: nobody sees its process, only its sign of life; a clock that jumped back makes nobody dead."""
     path = tmp_path / "lease.json"
     path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "start": "1"}))
     beat = path.stat().st_mtime

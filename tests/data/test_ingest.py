@@ -66,7 +66,7 @@ def test_bytes_do_not_depend_on_workers_or_environment(shapes_videos, tmp_path):
     """FAULTS 44: equal input makes equal shards, records and manifest."""
     states = []
     for workers, extra in (
-        (1, {"PYTHONHASHSEED": "1", "TZ": "UTC", "LC_ALL": "C"}),
+        (1, {"PYTHONHASHSEED": "1", "TZ": "UTC", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}),
         (2, {"PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo", "LC_ALL": "tr_TR.UTF-8"}),
     ):
         root = tmp_path / str(workers)
@@ -130,6 +130,7 @@ def test_another_config_keeps_both_versions_and_going_back_decodes_nothing(works
 
 
 def test_bad_files_are_rejected_with_reasons_and_fail_nothing(workspace, videos, counted, make_video):
+    """FAULTS 18, 22: each has its reason, also what is too short for a clip."""
     good = next(iter(videos.rglob("*.mp4")))
     (videos / "zero.mp4").touch()
     (videos / "text.mp4").write_text("not a video")

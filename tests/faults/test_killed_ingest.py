@@ -199,6 +199,21 @@ def test_an_output_folder_that_nobody_may_write_fails_before_any_work(shapes_vid
     assert decoded == []
 
 
+def test_a_read_only_output_folder_fails_before_any_work(workspace, shapes_videos, tmp_path):
+    """FAULTS 7: code 74 and the name of the folder; root, whom no permission stops, meets a read-only file system."""
+    run = f"PYTHONPATH={ROOT} {sys.executable} -c '{GUARDED}' {workspace.root} {shapes_videos} 1"
+    if os.geteuid() != 0:
+        workspace.root.chmod(0o500)
+        done = subprocess.run(["sh", "-c", run], check=False, cwd=ROOT, capture_output=True, text=True)
+    else:
+        script = f"mount -t tmpfs -o ro none {workspace.root} || exit 99; {run}"
+        command = ["unshare", "-m", "sh", "-c", script]
+        done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode in (99, 127) or "unshare" in done.stderr:
+        pytest.skip("this machine lets nobody mount")
+    assert done.returncode == 74 and str(workspace.root) in done.stdout, done.stderr
+
+
 def test_an_output_folder_that_vanishes_in_mid_run_is_a_storage_error(workspace, shapes_videos):
     """FAULTS 7: no traceback, and nothing half-written."""
 

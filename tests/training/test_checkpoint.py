@@ -177,7 +177,9 @@ save_checkpoint(RunFolder(Path({folder!r})), state, "run", 1, 0.0)
 
 
 @pytest.mark.parametrize("point", ["before_fsync", "before_rename", "before_manifest"])
-def test_a_writer_killed_while_saving_leaves_no_checkpoint(folder, point):
+def test_a_writer_killed_while_saving_leaves_the_checkpoint_before(folder, point):
+    """FAULTS 3: what was saved before is what a resumed training takes; of the new one nothing is taken."""
+    save(folder, fresh_state())
     script = KILLED_WRITER.format(
         tests=[str(Path(__file__).parent), str(Path(__file__).parents[1])], folder=str(folder.path)
     )
@@ -185,8 +187,8 @@ def test_a_writer_killed_while_saving_leaves_no_checkpoint(folder, point):
         [sys.executable, "-c", script], env={**os.environ, "VGAN_FAULT": point}, check=False, timeout=100
     )
     assert done.returncode == -9
-    assert not list(folder.checkpoints.glob("*.json"))
-    assert resume(folder, fresh_state(), "run", 1) is None
-    state = fresh_state()
-    save(folder, state)
+    assert [path.name for path in folder.checkpoints.glob("*.json")] == ["00000000.json"]
+    resumed = fresh_state()
+    assert resume(folder, resumed, "run", 1) is not None and resumed.steps == 0
+    save(folder, resumed)
     assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["00000000.json", "00000000.safetensors"]
