@@ -15,6 +15,7 @@ from vgan.config import IngestConfig
 from vgan.data import page as module
 from vgan.data.chosen import chosen_clips, spread
 from vgan.data.examples import REJECTED_SHOWN
+from vgan.data.manifest import read_batches, write_batch
 from vgan.data.page import inspect_page, shrink
 from vgan.errors import CorruptDataError
 from vgan.records import Video
@@ -111,6 +112,19 @@ def test_a_clip_is_shown_with_its_own_pixels_and_name(workspace: Workspace) -> N
         assert shown.label == source.label
         expected = pixels_of(source, int(shown.start_seconds), CONFIG).transpose(1, 2, 3, 0)
         assert np.array_equal(shown.frames_THWC, expected)
+
+
+def test_a_clip_is_shown_with_the_name_that_its_video_has_now(workspace: Workspace) -> None:
+    dataset = write_dataset(workspace, [([video("old.mp4", label="a"), video("other.mp4", label="b")], [])])
+    folder = workspace.dataset(dataset.name)
+    [batch] = read_batches(folder, dataset)
+    renamed = [
+        one.model_copy(update={"paths": tuple(p.replace("old", "new") for p in one.paths)}) for one in batch.videos
+    ]
+    ref = write_batch(folder, batch.model_copy(update={"videos": tuple(renamed)}))
+    after = dataset.model_copy(update={"batches": (ref,)})
+    assert after.digest() == dataset.digest(), "the shards are as they were"
+    assert {clip.source for clip in chosen_clips(workspace, after, 4)} == {"new.mp4", "other.mp4"}
 
 
 def test_clips_of_a_thousand_labels_are_of_as_many_labels_as_are_shown(workspace: Workspace) -> None:

@@ -18,10 +18,11 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from ..records import Dataset, Shard, Split
+from ..records import BatchRef, Dataset, Shard, Split
 from ..storage import storage_errors
-from ..workspace import Workspace
+from ..workspace import DatasetFolder, Workspace
 from .formats import Kind, decode_clip
+from .manifest import plain_batch
 from .published import Published
 from .tar_index import Member, corrupt, index_shard
 
@@ -55,16 +56,31 @@ def chosen_clips(workspace: Workspace, dataset: Dataset, num: int, seed: int = 0
     Shards that lie only where the dataset is published are fetched first, if they are among the chosen.
 
     Raises:
-        CorruptDataError: a shard that was chosen is missing or damaged.
+        CorruptDataError: a shard that was chosen, or the record of its batch, is missing or damaged.
         StorageError: it cannot be read.
     """
     parts = _parts(dataset, num, seed)
     if workspace.published:
         Published(workspace, dataset.name).ensure(dataset, [part.shard for part in parts])
+    folder = workspace.dataset(dataset.name)
+    batches = {shard.file: batch for batch in dataset.batches for shard in batch.shards}
     for part in parts:
-        path = workspace.dataset(dataset.name).shards / part.shard.file
-        for about, pixels in _choose(path, part.label, part.count, seed):
-            yield _shown(path, dataset, about, pixels, part)
+        path = folder.shards / part.shard.file
+        chosen = _choose(path, part.label, part.count, seed)
+        names = _names(folder, batches[part.shard.file], {_video(pixels) for _, pixels in chosen})
+        for about, pixels in chosen:
+            yield _shown(path, dataset, about | {"source": names.get(_video(pixels), pixels.key)}, pixels, part)
+
+
+def _video(member: Member) -> str:
+    """The beginning of the sha256 of a clip's video."""
+    return member.key[:16]
+
+
+def _names(folder: DatasetFolder, batch: BatchRef, videos: set[str]) -> dict[str, str]:
+    """What these videos are called now: the shard of one that was renamed still holds its first name."""
+    known = ((video["digest_sha256"][:16], video["paths"][0]) for video in plain_batch(folder, batch)["videos"])
+    return {video: name for video, name in known if video in videos}
 
 
 def _parts(dataset: Dataset, num: int, seed: int) -> list[_Part]:
@@ -105,7 +121,7 @@ def _choose(path: Path, label: str | None, num: int, seed: int) -> list[tuple[di
     nth: dict[str, int] = {}  # of its video, so that every video's first clip comes before any second
     ranked: list[tuple[int, tuple[Member, Member]]] = []
     for pair in order:
-        video = pair[0].key[:16]
+        video = _video(pair[0])
         nth[video] = nth.get(video, -1) + 1
         ranked.append((nth[video], pair))
     chosen: list[tuple[dict[str, Any], Member]] = []
@@ -136,7 +152,7 @@ def _shown(path: Path, dataset: Dataset, about: dict[str, Any], member: Member, 
         key=member.key,
         split=part.shard.split,
         label=part.label,
-        source=str(about.get("source", member.key)),
+        source=about["source"],
         start_seconds=float(about.get("start_seconds", 0.0)),
         frames_THWC=np.ascontiguousarray(clip_CTHW.transpose(1, 2, 3, 0)),
     )
