@@ -145,7 +145,7 @@ class ShardCopies:
         used: dict[str, tuple[float, Shard]] = {}
         for path in sorted(self.folder.version("*").parent.glob("*.json")):
             lock = self.folder.in_use(path.stem)
-            last = float("inf") if _is_used(lock) else lock.stat().st_mtime if lock.exists() else 0.0
+            last = float("inf") if is_used(lock) else lock.stat().st_mtime if lock.exists() else 0.0
             try:
                 version = Dataset.from_json(read_bytes(path), str(path))
             except CorruptDataError as error:
@@ -203,7 +203,8 @@ def _use(path: Path) -> None:
         os.utime(path)
 
 
-def _is_used(path: Path) -> bool:
+def is_used(path: Path) -> bool:
+    """Whether a process of this machine holds the lock of a version."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from ..records import Dataset, TrainedRun, recipe
 from ..storage import fsync_folder, lease, read_bytes, storage_errors
 from ..workspace import DatasetFolder, Workspace
 from .manifest import load_dataset, plain_batches
+from .shard_copies import is_used
 
 NAMES_SHOWN = 1000  # of each list of a comparison
 
@@ -207,23 +207,11 @@ def prune(workspace: Workspace, name: str, keep: int, *, trained_too: bool = Fal
 def _why_spared(folder: DatasetFolder, line: VersionLine, trained_too: bool) -> str | None:
     if line.current:
         return "it is the current one"
-    if _is_read(folder.in_use(line.digest)):
+    if is_used(folder.in_use(line.digest)):
         return "a process reads it now"
     if line.runs and not trained_too:
         return f"run {line.runs[0]} was trained on it" + (f", and {len(line.runs) - 1} more" if line.runs[1:] else "")
     return None
-
-
-def _is_read(lock: Path) -> bool:
-    """Whether a process of this machine holds the lock of a version."""
-    try:
-        with open(lock, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def _unnamed(folder: DatasetFolder, versions: list[Dataset]) -> list[Path]:
