@@ -15,7 +15,6 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ..config import IngestConfig
 from ..progress import Progress, silent
@@ -42,6 +41,23 @@ class BatchDone(Record):
     accepted: int  # files: every name of a video counts
     rejected: int  # files
     frames_decoded: int
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is to be done, and with what."""
+
+    workspace: Workspace
+    folder: DatasetFolder
+    config: IngestConfig
+    plan: BatchPlan
+    pool: DecoderPool
+    progress: Progress
+
+    @property
+    def spool_prefix(self) -> str:
+        """What the names of this batch's spools begin with, so that they can be told from another's."""
+        return f".tmp-{os.getpid()}-{self.plan.key[:8]}-"
 
 
 @dataclass
@@ -85,7 +101,7 @@ def ingest_batch(
     with storage_errors(folder.shards, "creating"):
         folder.shards.mkdir(parents=True, exist_ok=True)
     with nullcontext(pool) if pool else shared_pool(config.workers) as decoders:
-        batch = _decode_and_write(workspace, folder, config, plan, decoders, progress)
+        batch = _decode_and_write(_Job(workspace, folder, config, plan, decoders, progress))
     fault_point("before_batch")
     write_atomic(folder.pending(plan.key), batch.to_json())
     return _done(batch)
@@ -100,52 +116,37 @@ def _done(batch: Batch) -> BatchDone:
     )
 
 
-def _decode_and_write(
-    workspace: Workspace,
-    folder: DatasetFolder,
-    config: IngestConfig,
-    plan: BatchPlan,
-    pool: DecoderPool,
-    progress: Progress,
-) -> Batch:
-    work = _Work()
+def _decode_and_write(job: _Job) -> Batch:
+    work, place, config = _Work(), job.folder.shards, job.config
     try:
-        with _outcomes(workspace, folder, config, plan, pool, progress) as outcomes:
-            shards = write_shards(folder.shards, "train", _training_samples(work, outcomes, config))
+        with _outcomes(job) as outcomes:
+            shards = write_shards(place, "train", _training_samples(work, outcomes, config))
         fault_point("after_shard_rename")
-        shards = [*write_shards(folder.shards, "heldout", _waiting_samples(work, config)), *shards]
-        shards += _late_shards(folder, work, config)
+        shards = [*write_shards(place, "heldout", _waiting_samples(work, config)), *shards]
+        shards += _late_shards(job.folder, work, config)
     finally:
-        for path in folder.shards.glob(f".tmp-{os.getpid()}-{plan.key[:8]}-*"):
+        for path in place.glob(f"{job.spool_prefix}*"):
             path.unlink(missing_ok=True)
     videos = tuple(sorted(work.videos.values(), key=lambda video: video.digest_sha256))
-    batch = Batch(key=plan.key, videos=videos, rejections=tuple(work.rejections), shards=tuple(shards))
-    return rewrite_batch(folder, batch, {"heldout", "train"}) if work.late else batch
+    batch = Batch(key=job.plan.key, videos=videos, rejections=tuple(work.rejections), shards=tuple(shards))
+    return rewrite_batch(job.folder, batch, {"heldout", "train"}) if work.late else batch
 
 
 @contextmanager
-def _outcomes(
-    workspace: Workspace,
-    folder: DatasetFolder,
-    config: IngestConfig,
-    plan: BatchPlan,
-    pool: DecoderPool,
-    progress: Progress,
-) -> Generator[Iterator[Outcome]]:
+def _outcomes(job: _Job) -> Generator[Iterator[Outcome]]:
     """Outcomes in the order of the plan's sources, whatever the order of work, as they become ready."""
-    locate = locator(workspace, plan.root)
+    locate = locator(job.workspace, job.plan.root)
     given_up = threading.Event()
 
     def take(source: Source) -> Outcome:
-        spool = folder.shards / f".tmp-{os.getpid()}-{plan.key[:8]}-{secrets.token_hex(8)}"
-        outcome = _take(pool, locate, config, source, spool)
+        outcome = _take(job, locate, source)
         if given_up.is_set():
-            spool.unlink(missing_ok=True)
+            outcome.spool.unlink(missing_ok=True)
         return outcome
 
-    threads = ThreadPoolExecutor(pool.workers, thread_name_prefix="take")
+    threads = ThreadPoolExecutor(job.pool.workers, thread_name_prefix="take")
     try:
-        yield _in_order([threads.submit(take, source) for source in plan.sources], progress)
+        yield _in_order([threads.submit(take, source) for source in job.plan.sources], job.progress)
     except BaseException:
         given_up.set()
         # Not waited for: a video may take half an hour. Whoever owns the pool closes it, which ends them.
@@ -154,7 +155,8 @@ def _outcomes(
     threads.shutdown()
 
 
-def _take(pool: DecoderPool, locate: Locate, config: IngestConfig, source: Source, spool: Path) -> Outcome:
+def _take(job: _Job, locate: Locate, source: Source) -> Outcome:
+    spool = job.folder.shards / f"{job.spool_prefix}{secrets.token_hex(8)}"
     with locate(source) as found:
         if isinstance(found, Refused):
             return Outcome(source, found, spool)
@@ -162,9 +164,9 @@ def _take(pool: DecoderPool, locate: Locate, config: IngestConfig, source: Sourc
             path=text_of(os.fspath(found)),
             digest_sha256=source.digest_sha256,
             spool=text_of(os.fspath(spool)),
-            config=config,
+            config=job.config,
         )
-        return Outcome(source, pool.take(request), spool)
+        return Outcome(source, job.pool.take(request), spool)
 
 
 def _in_order(futures: list[Future[Outcome]], progress: Progress) -> Iterator[Outcome]:
