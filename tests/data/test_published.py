@@ -240,9 +240,8 @@ def test_an_earlier_version_is_pulled_by_its_digest(here: Workspace, there: Work
     assert not published.pull_version("../manifest")
 
 
-def test_the_copies_of_other_versions_make_room(
-    here: Workspace, there: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def publish_two(here: Workspace, there: Workspace, monkeypatch: pytest.MonkeyPatch) -> tuple[Dataset, Dataset]:
+    """Two versions without a common shard, known `there`, where the copies of only one have room."""
     first, second = make(here, "a", "b"), make(here, "c", "d", number=2)
     publish(here, first)
     publish(here, second)
@@ -251,6 +250,13 @@ def test_the_copies_of_other_versions_make_room(
     published.pull()
     size = sum(shard.size_bytes for shard in second.shards)
     monkeypatch.setenv("VGAN_CACHE_GB", f"{size * 1.5 / 1e9:.9f}")
+    return first, second
+
+
+def test_the_copies_of_other_versions_make_room(
+    here: Workspace, there: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = publish_two(here, there, monkeypatch)
     ensure_local(there, first)
     own = there.dataset("made").shards / "train-0123456789abcdef.tar"
     own.write_bytes(b"not published")
@@ -266,14 +272,7 @@ def test_the_copies_of_other_versions_make_room(
 def test_a_version_that_a_process_reads_keeps_its_shards(
     here: Workspace, there: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first, second = make(here, "a", "b"), make(here, "c", "d", number=2)
-    publish(here, first)
-    publish(here, second)
-    published = Published(there, "made")
-    published.pull_version(first.digest())
-    published.pull()
-    size = sum(shard.size_bytes for shard in second.shards)
-    monkeypatch.setenv("VGAN_CACHE_GB", f"{size * 1.5 / 1e9:.9f}")
+    first, second = publish_two(here, there, monkeypatch)
     code = (
         "import sys; from vgan.workspace import Workspace; from vgan.data.published import ensure_local\n"
         "from vgan.data.manifest import load_dataset\n"
