@@ -58,7 +58,7 @@ def verify(name: NameOption, workspace: WorkspaceOption = None, as_json: JsonOpt
         problems = verify_dataset(opened, dataset, sink_of("verify"))
     if problems:
         raise CorruptDataError(
-            f"dataset {name!r} has {len(problems)} damaged shards: {'; '.join(problems)}",
+            f"dataset {name!r} is damaged: {'; '.join(problems)}.",
             hint="Run `vgan ingest` again with the same videos: it makes the damaged shards anew.",
         )
     result = {"name": name, "shards": len(dataset.shards), "clips": dataset.clips("train") + dataset.clips("heldout")}
