@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sys
 from collections.abc import Collection, Generator
 from pathlib import Path
 
+from made_records import commit_batches, keep_batch, made_video
+
 from vgan.config import IngestConfig
-from vgan.data.manifest import current_version, load_dataset, new_version, read_batch, write_batch, write_version
+from vgan.data.manifest import current_version, load_dataset, read_batch, write_batch
 from vgan.data.plan import IngestPlan, Source, read_batch_plans
-from vgan.data.shards import Sample, write_shards
-from vgan.records import Batch, BatchRef, Dataset, Rejection, Video
+from vgan.data.shards import Sample
+from vgan.records import BatchRef, Dataset, Rejection, Video
 from vgan.workspace import DatasetFolder, Workspace
 
 CONFIG = IngestConfig(frames=8, height=16, width=16, videos_per_batch=4)
@@ -54,53 +55,22 @@ def write_files(folder: Path, *names: str) -> Path:
     return folder
 
 
-def digest_of_name(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
-
-
-def video_of(source: Source, copies: tuple[str, ...] = ()) -> Video:
-    return Video(
-        digest_sha256=source.digest_sha256,
-        paths=source.paths,
-        copies=copies,
-        size_bytes=source.size_bytes,
-        content=source.digest_sha256,
-        fingerprint="",
-        group=source.digest_sha256[:16],
-        split="train",
-        label=source.label,
-        licence=source.licence,
-        consent=source.consent,
-        marks=(),
-        codec="h264",
-        width=64,
-        height=48,
-        fps=10.0,
-        seconds=4.0,
-        colour="bt709 limited",
-        treatment=(),
-        frames_decoded=40,
-        decode_errors=0,
-        clips=1,
-        motion=1.0,
-        left_out={},
-    )
+def video_of(source: Source) -> Video:
+    return made_video(**source.model_dump(exclude={"schema_version"}))
 
 
 def batch_of(folder: DatasetFolder, key: str, sources: Collection[Source], reject: Collection[str] = ()) -> BatchRef:
     """Keep a batch of these sources, with a small real shard; those of a name in `reject` are rejected."""
     taken = [source for source in sources if not set(source.paths) & set(reject)]
-    refused = tuple(
+    refused = [
         Rejection(path=source.paths[0], digest_sha256=source.digest_sha256, reason="no_header", detail="made")
         for source in sources
         if source not in taken
-    )
+    ]
     samples = [
         Sample(f"{source.digest_sha256[:16]}-00000", "npy", b"pixels", {"label": source.label}) for source in taken
     ]
-    shards = tuple(write_shards(folder.shards, "train", samples)) if samples else ()
-    videos = tuple(video_of(source) for source in taken)
-    return write_batch(folder, Batch(key=key, videos=videos, rejections=refused, shards=shards))
+    return keep_batch(folder, key, map(video_of, taken), {"train": samples}, refused)
 
 
 def carry_out(workspace: Workspace, plan: IngestPlan, *, reject: Collection[str] = ()) -> Dataset:
@@ -122,8 +92,5 @@ def carry_out(workspace: Workspace, plan: IngestPlan, *, reject: Collection[str]
         refs.append(write_batch(folder, batch.model_copy(update={"videos": videos})))
     refs += [batch_of(folder, batch.key, batch.sources, reject) for batch in read_batch_plans(folder, plan.batches)]
     current = current_version(folder)
-    labels = {source.label for batch in read_batch_plans(folder, plan.batches) for source in batch.sources}
-    number = current.number + 1 if current else 1
-    dataset = new_version(plan.name, number, plan.config, sorted(filter(None, labels)), refs)
-    write_version(folder, dataset)
-    return dataset
+    labels = [source.label for batch in read_batch_plans(folder, plan.batches) for source in batch.sources]
+    return commit_batches(folder, plan.config, labels, refs, current.number + 1 if current else 1)

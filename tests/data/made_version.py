@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from made_records import made_video
+from made_records import commit_batches, digest_of_name, keep_batch, made_video
 
 from vgan.config import IngestConfig
 from vgan.data.formats import encode_clip
-from vgan.data.manifest import new_version, write_batch, write_version
-from vgan.data.shards import Sample, write_shards
-from vgan.records import Batch, Dataset, Rejection, Split, Video
+from vgan.data.shards import Sample
+from vgan.records import Dataset, Rejection, Split, Video
 from vgan.workspace import Workspace
 
 CONFIG = IngestConfig(frames=8, height=32, width=32, format="npy", labels="folder")
 
 
-def digest(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
-
-
 def video(name: str, **fields: Any) -> Video:
     """A plausible record of a video with two clips; `fields` change what a test is about."""
     plain: dict[str, Any] = {"paths": (name,), "clips": 2, "seconds": 4.0, "fps": 25.0}
-    return made_video(digest(name), **(plain | fields))
+    return made_video(digest_of_name(name), **(plain | fields))
 
 
 def rejection(path: str, reason: str = "no_video_stream", detail: str = "nothing to see") -> Rejection:
@@ -57,19 +51,10 @@ def write_dataset(
     references = []
     for place, (videos, rejections) in enumerate(batches):
         ordered = sorted(videos, key=lambda one: one.digest_sha256)
-        shards = [
-            s
-            for split in ("heldout", "train")
-            for s in write_shards(folder.shards, split, _samples(ordered, split, config))
-        ]
-        batch = Batch(
-            key=digest(f"batch {place}"), videos=tuple(ordered), rejections=tuple(rejections), shards=tuple(shards)
-        )
-        references.append(write_batch(folder, batch))
-    labels = {one.label for videos, _ in batches for one in videos if one.label is not None}
-    dataset = new_version(name, number, config, labels, references)
-    write_version(folder, dataset)
-    return dataset
+        samples: dict[Split, list[Sample]] = {split: _samples(ordered, split, config) for split in ("heldout", "train")}
+        references.append(keep_batch(folder, digest_of_name(f"batch {place}"), ordered, samples, rejections))
+    labels = [one.label for videos, _ in batches for one in videos]
+    return commit_batches(folder, config, labels, references, number)
 
 
 def _samples(videos: Sequence[Video], split: Split, config: IngestConfig) -> list[Sample]:

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from ingesting import CONFIG, LARGER, ROOT, count_decoding, sides_of, videos_of
+from ingesting import CONFIG, LARGER, ROOT, sides_of, videos_of
 
 from vgan.data.ingest import ingest
 from vgan.data.manifest import load_dataset, verify_dataset
@@ -14,18 +14,6 @@ from vgan.errors import BadInputError
 
 SHARED = ROOT.parent / "shared"
 WHOLE = CONFIG.model_copy(update={"videos_per_batch": 64})
-
-
-@pytest.fixture
-def counted(monkeypatch):
-    """Names of the files that were decoded."""
-    return count_decoding(monkeypatch)
-
-
-@pytest.fixture
-def videos(shapes_videos, tmp_path):
-    """A copy of the shapes that a test may change."""
-    return Path(shutil.copytree(shapes_videos, tmp_path / "videos"))
 
 
 def descriptions(workspace, name="shapes"):

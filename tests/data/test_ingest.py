@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ingesting import CONFIG, count_decoding, ingest_in_child, sides_of, state_of, videos_of
+from ingesting import CONFIG, ingest_in_child, sides_of, state_of, videos_of
 
 from vgan.data import ingest as library
 from vgan.data.ingest import ingest
@@ -16,18 +16,6 @@ from vgan.data.manifest import load_dataset, verify_dataset
 from vgan.errors import BadInputError, ConfigError, ResumableError
 from vgan.storage import lease
 from vgan.workspace import Workspace
-
-
-@pytest.fixture
-def counted(monkeypatch):
-    """Names of the files that were decoded."""
-    return count_decoding(monkeypatch)
-
-
-@pytest.fixture
-def videos(shapes_videos, tmp_path):
-    """A copy of the shapes that a test may change."""
-    return Path(shutil.copytree(shapes_videos, tmp_path / "videos"))
 
 
 def changed(**fields):

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from data.made_plans import CONFIG, carry_out, digest_of_name, opened_below, write_files
+from data.made_plans import CONFIG, carry_out, opened_below, write_files
+from made_records import digest_of_name
 
 from vgan.config import IngestConfig
 from vgan.data.manifest import current_version, read_batches

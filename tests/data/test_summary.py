@@ -5,12 +5,12 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
-from made_version import CONFIG, digest, rejection, video, write_dataset
+from made_records import digest_of_name, keep_batch
+from made_version import CONFIG, rejection, video, write_dataset
 
-from vgan.data.manifest import new_version, write_batch
+from vgan.data.manifest import new_version
 from vgan.data.summary import BINS, DatasetSummary, LabelCount, summarise
 from vgan.errors import CorruptDataError
-from vgan.records import Batch
 from vgan.workspace import Workspace
 
 
@@ -19,7 +19,7 @@ def summary(workspace: Workspace) -> DatasetSummary:
     """Two batches; every video differs from the others in what it counts towards."""
     first = [
         video("a.mp4", label="left", split="heldout", seconds=0.5, clips=1, left_out={"cut": 2}, licence="CC0"),
-        video("b.MOV", label="left", paths=("b.MOV", "c.MOV"), copies=(digest("x"),), group="g", fps=23.976),
+        video("b.MOV", label="left", paths=("b.MOV", "c.MOV"), copies=(digest_of_name("x"),), group="g", fps=23.976),
         video("d", label="up", group="g", height=2160, width=3840, motion=0.1, seconds=7200.0, marks=("c2pa",)),
     ]  # fmt: skip
     second = [
@@ -98,9 +98,7 @@ def test_memory_grows_with_the_groups_and_not_with_the_records(workspace: Worksp
         references = []
         for number in range(count):
             videos = [video(f"{number} {place}", group="one", clips=0) for place in range(200)]
-            references.append(
-                write_batch(folder, Batch(key=digest(str(number)), videos=tuple(videos), rejections=(), shards=()))
-            )
+            references.append(keep_batch(folder, digest_of_name(str(number)), videos, {}))
         dataset = new_version("many", 1, CONFIG, (), references)
         tracemalloc.start()
         found = summarise(folder, dataset)

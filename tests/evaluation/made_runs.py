@@ -7,16 +7,15 @@ from collections.abc import Callable
 
 import numpy as np
 from made_generator import generator_record, write_generator
-from made_records import made_video
+from made_records import commit_batches, keep_batch, made_video
 
 from vgan.config import IngestConfig, TrainConfig
 from vgan.data.formats import encode_clip
-from vgan.data.manifest import new_version, write_batch, write_version
 from vgan.data.shapes import DIRECTIONS, render_video
-from vgan.data.shards import Sample, write_shards
+from vgan.data.shards import Sample
 from vgan.models.interface import Generator
 from vgan.models.network import ClipShape, R3Generator
-from vgan.records import Batch, Dataset, Split, TrainedRun, Video
+from vgan.records import Dataset, Split, TrainedRun, Video
 from vgan.storage import write_atomic
 from vgan.workspace import Workspace
 
@@ -48,15 +47,10 @@ def write_dataset(
         payload = encode_clip(np.ascontiguousarray(clips_NTHWC[i].transpose(3, 0, 1, 2)), "npy", FPS)
         samples[split].append(Sample(f"{digest[:16]}-00000", "npy", payload, {"label": label_names[i]}))
         videos.append(made_video(digest, split=split, label=label_names[i], width=width, height=height))
-    shards = [shard for split in samples for shard in write_shards(folder.shards, split, samples[split])]
     config = IngestConfig(
         frames=frames, height=height, width=width, fps=FPS, labels="folder" if label_names[0] else "none"
     )
-    batch = Batch(key="k" * 16, videos=tuple(videos), rejections=(), shards=tuple(shards))
-    labels = {label for label in label_names if label is not None}
-    dataset = new_version(name, 1, config, labels, [write_batch(folder, batch)])
-    write_version(folder, dataset)
-    return dataset
+    return commit_batches(folder, config, label_names, [keep_batch(folder, "k" * 16, videos, samples)])
 
 
 def write_run(

@@ -2,7 +2,8 @@ import os
 import socket
 
 import pytest
-from data.made_plans import CONFIG, carry_out, digest_of_name, opened_below, write_files
+from data.made_plans import CONFIG, carry_out, opened_below, write_files
+from made_records import digest_of_name
 
 from vgan.data.listing import list_videos
 from vgan.data.names import path_of, text_of

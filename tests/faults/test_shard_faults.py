@@ -8,16 +8,15 @@ import tarfile
 
 import numpy as np
 import pytest
-from made_records import made_video
+from made_records import commit_batches, keep_batch, made_video
 
 from vgan.config import IngestConfig
 from vgan.data.formats import KINDS, encode_clip
 from vgan.data.loader import ClipSet
-from vgan.data.manifest import load_dataset, new_version, verify_dataset, write_batch, write_version
-from vgan.data.shards import Sample, write_shards
+from vgan.data.manifest import load_dataset, verify_dataset, write_version
+from vgan.data.shards import Sample
 from vgan.data.tar_index import index_shard, keys_digest
 from vgan.errors import CorruptDataError
-from vgan.records import Batch
 from vgan.storage import sha256_file
 
 SHAPE = (3, 4, 16, 16)
@@ -41,13 +40,9 @@ def write_version_of(workspace, *, shards=1, kind="npy"):
         samples = [
             Sample(f"{digest[:16]}-{n:05d}", kind, payload(10 * number + n, kind), {"label": None}) for n in range(5)
         ]
-        made = tuple(write_shards(folder.shards, "train", samples))
-        batch = Batch(key=f"{number}", videos=(made_video(digest),), rejections=(), shards=made)
-        references.append(write_batch(folder, batch))
+        references.append(keep_batch(folder, f"{number}", [made_video(digest)], {"train": samples}))
     config = IngestConfig(frames=4, height=16, width=16, format=kind)
-    dataset = new_version("d", 1, config, (), references)
-    write_version(folder, dataset)
-    return dataset
+    return commit_batches(folder, config, (), references)
 
 
 def tar_with(path, members):

@@ -1,14 +1,13 @@
 """A small shapes dataset, straight into shards: training needs no video files."""
 
 import numpy as np
-from made_records import made_video
+from made_records import commit_batches, keep_batch, made_video
 
 from vgan.config import IngestConfig
 from vgan.data.formats import Kind, encode_clip
-from vgan.data.manifest import new_version, write_batch, write_version
 from vgan.data.shapes import render_video
-from vgan.data.shards import Sample, write_shards
-from vgan.records import Batch, Dataset
+from vgan.data.shards import Sample
+from vgan.records import Dataset
 from vgan.workspace import Workspace
 
 
@@ -33,8 +32,5 @@ def write_dataset(
         videos.append(made_video(digest, label=label))
         payload = encode_clip(np.ascontiguousarray(frames_THWC.transpose(3, 0, 1, 2)), kind, config.fps)
         samples.append(Sample(f"{digest[:16]}-00000", kind, payload, {"label": label}))
-    shards = tuple(write_shards(folder.shards, "train", samples))
-    batch = write_batch(folder, Batch(key="0" * 64, videos=tuple(videos), rejections=(), shards=shards))
-    dataset = new_version(name, 1, config, {video.label for video in videos} - {None}, [batch])
-    write_version(folder, dataset)
-    return dataset
+    batch = keep_batch(folder, "0" * 64, videos, {"train": samples})
+    return commit_batches(folder, config, [video.label for video in videos], [batch])
