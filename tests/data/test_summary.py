@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 
 import pytest
@@ -91,18 +92,21 @@ def test_a_lost_record_is_named_and_not_passed_over(workspace: Workspace) -> Non
 
 
 def test_memory_grows_with_the_groups_and_not_with_the_records(workspace: Workspace) -> None:
-    """Twenty batches take what one takes: records are counted and forgotten."""
+    """Forty batches take what five take: records are counted and forgotten."""
     folder = workspace.dataset("many")
     peaks: list[int] = []
-    for count in (1, 20):
+    for count in (5, 40):
         references = []
         for number in range(count):
             videos = [video(f"{number} {place}", group="one", clips=0) for place in range(200)]
             references.append(keep_batch(folder, digest_of_name(str(number)), videos, {}))
         dataset = new_version("many", 1, CONFIG, (), references)
+        gc.freeze()  # else how soon garbage is collected depends on all that other tests have imported
+        gc.collect()
         tracemalloc.start()
         found = summarise(folder, dataset)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
+        gc.unfreeze()
         assert found.videos == 200 * count
-    assert peaks[1] < 2 * peaks[0]
+    assert peaks[1] < 3 * peaks[0], peaks
