@@ -142,3 +142,23 @@ def test_statistics_are_those_of_the_pixels():
     steps = np.abs(np.diff(frames_NCHW.astype(int), axis=0))
     expected = {"brightness": frames_NCHW.mean(), "contrast": frames_NCHW.std(), "motion": steps.mean()}
     assert found == {name: pytest.approx(value, abs=0.001) for name, value in expected.items()}
+
+
+def test_a_cut_between_dim_scenes_is_found_though_few_levels_change():
+    one, other = (textured(seed, 16, low=0, high=60, speed=0) for seed in (1, 2))
+    line = timeline([*one, *other])
+    assert line.differences.max() < 10, "far below the threshold"
+    assert [window.first for window in cut_windows(line, config()).windows] == [0, 8, 16, 24]
+    assert [window.first for window in cut_windows(line, config(frames=12)).windows] == [0, 16]
+    restless = timeline(textured(1, 32, low=0, high=60, speed=5))
+    assert len(cut_windows(restless, config()).windows) == 4, "motion in a dim scene is no cut"
+
+
+def test_no_clip_goes_through_black_into_another_scene():
+    picture_CHW = textured(1, 1)[0].astype(float)
+    fading = [(picture_CHW * level).astype(np.uint8) for level in np.linspace(1, 0, 12)]
+    line = timeline([*fading, *[np.zeros_like(fading[0])] * 4, *fading[::-1], *fading[:1] * 8])
+    assert line.cut_scores().max() < 10, "a fade has no cut score"
+    scenes = {window.scene for window in cut_windows(line, config(frames=12, stride=0.125)).windows}
+    starts = [window.first for window in cut_windows(line, config(frames=12, stride=0.125)).windows]
+    assert scenes == {0, 1} and not [first for first in starts if first < 11 and first + 11 >= 18]

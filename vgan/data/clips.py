@@ -26,9 +26,12 @@ Whole = npt.NDArray[np.int64]
 
 SAMPLED = 32  # rows and columns of a frame that are looked at, at most
 BRIGHT = 32  # a level above it is no black, 0 to 255
-BLACK_SHARE = 0.002  # of a clip's pixels that are bright in any colour; below it the clip is black
+BLACK_SHARE = 0.002  # of the pixels that are bright in any colour; below it a frame or a clip is black
 SHIFT_FLOOR = 4.0  # of the difference to the frame before, less the next one: below it colours are not compared
 SHIFT_WEIGHT = 2.5  # how far a cut score is believed for each point by which the colours of two frames differ
+DIM_CONTRAST = 35.0  # levels (standard deviation): in a dimmer scene a change is also judged beside its contrast
+LEAST_CONTRAST = 8.0  # levels: below it what changes is noise
+DIM_WEIGHT = 28.0  # cut score of a change, in dim scenes, that is as large as the contrast
 
 
 def _numbers() -> array[int]:
@@ -85,6 +88,9 @@ class Timeline:
         since fast motion is high in both and a cut in one. At few frames a second fast motion before a cut would
         hide it, so the frame after it counts too, but only as far as the colours changed: where motion stops they do
         not. The first frame has none before it and the second is judged by its colours too.
+
+        A cut between dim scenes changes few levels. There a change counts beside the contrast of the two frames,
+        where it stands alone: both the change before it and the one after it are smaller by that much.
         """
         m = self.differences
         if len(m) < 2:
@@ -94,8 +100,21 @@ class Timeline:
         after[1] = 0.0
         by_colours = np.minimum(m - after, SHIFT_WEIGHT * np.array(self.shifts))
         scores = np.maximum(np.minimum(m, m - before), by_colours)
+        contrast = self._contrast()
+        alone = 2.55 * np.minimum(m - before, m - after) / np.maximum(contrast, LEAST_CONTRAST)
+        scores = np.maximum(scores, np.where(contrast < DIM_CONTRAST, DIM_WEIGHT * alone, 0.0))
         scores[0] = 0.0
         return np.maximum(scores, 0.0)
+
+    def _contrast(self) -> npt.NDArray[np.float64]:
+        """Standard deviation of each frame's levels or, if larger, of those of the one before, float64 [N]."""
+        mean, square = (np.array(sums, np.float64) / self.sampled for sums in (self.levels, self.squares))
+        own = np.sqrt(np.maximum(square - mean * mean, 0.0))
+        return np.maximum(own, np.append(own[:1], own[:-1]))
+
+    def black(self) -> npt.NDArray[np.bool_]:
+        """Which frames hold hardly a bright pixel, bool [N]."""
+        return np.array(self.bright, np.int64) * 3 < BLACK_SHARE * self.sampled
 
 
 def _sums(values_NCHW: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> Whole:
@@ -194,7 +213,10 @@ class _Figures:
 def _stretches(timeline: Timeline, threshold: float) -> list[tuple[int, int]]:
     """Half-open ranges of frames, one a cell, with no cut inside."""
     cells = np.array(timeline.cells, np.int64)
-    breaks = np.flatnonzero((timeline.cut_scores()[1:] >= threshold) | (np.diff(cells) != 1)) + 1
+    black = timeline.black()
+    # What comes up out of black is another scene, however slowly it does.
+    breaks = (timeline.cut_scores()[1:] >= threshold) | (np.diff(cells) != 1) | (black[:-1] & ~black[1:])
+    breaks = np.flatnonzero(breaks) + 1
     return list(pairwise([0, *breaks.tolist(), len(cells)]))
 
 
