@@ -154,13 +154,18 @@ class Workspace:
     published: str | None = None  # URL below which datasets are published for other machines; None: nowhere
 
     @classmethod
-    def open(cls, root: str | os.PathLike[str] | None = None) -> Workspace:
+    def open(cls, root: str | os.PathLike[str] | None = None, *, write: bool = True) -> Workspace:
         """Take `root`, else VGAN_WORKSPACE, else ./workspace; create it and prove that it can be written.
 
         Datasets are published to the URL in VGAN_DATASETS, when there is one.
 
+        Args:
+            root: folder; None takes the environment's or the default.
+            write: False to look at what is there, which may be mounted read-only.
+
         Raises:
-            ConfigError: for a URL (only local paths are supported), or a VGAN_DATASETS that is none.
+            ConfigError: for a URL (only local paths are supported), a VGAN_DATASETS that is none, or, when nothing
+                is to be written, a folder that is not there.
             StorageError: the folder cannot be created or written.
         """
         chosen = os.fspath(root) if root else os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT
@@ -170,16 +175,10 @@ class Workspace:
                 hint=f"Name a folder of this machine; {PUBLISHED_VARIABLE} may be a URL.",
             )
         path = Path(chosen).expanduser().absolute()
-        probe = path / f".writable-{os.getpid()}"
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"")
-            probe.unlink()
-        except OSError as error:
-            raise StorageError(
-                f"workspace {path} cannot be written: {error.strerror}.",
-                hint=f"Name another folder with --workspace or {ROOT_VARIABLE}, or mend its permissions.",
-            ) from error
+        if write:
+            _prove_writable(path)
+        elif not path.is_dir():
+            raise ConfigError(f"there is no workspace {path}.", hint=f"Name it with --workspace or {ROOT_VARIABLE}.")
         published = os.environ.get(PUBLISHED_VARIABLE, "").strip()
         if not published:
             return cls(path)
@@ -213,3 +212,17 @@ class Workspace:
     def run_keys(self) -> list[str]:
         """Keys of the runs that finished training, sorted."""
         return sorted(path.parent.name for path in self.root.glob("runs/*/run.json"))
+
+
+def _prove_writable(path: Path) -> None:
+    probe = path / f".writable-{os.getpid()}"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        remedy = "mend its permissions" if path.is_dir() or not path.exists() else "move the file that is there"
+        raise StorageError(
+            f"workspace {path} cannot be written: {error.strerror}.",
+            hint=f"Name another folder with --workspace or {ROOT_VARIABLE}, or {remedy}.",
+        ) from error

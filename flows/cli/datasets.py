@@ -41,7 +41,9 @@ def datasets(
     as_json: JsonOption = False,
 ) -> None:
     """List datasets and their versions, compare two versions, remove old ones."""
-    opened = Workspace.open(workspace)
+    opened = Workspace.open(workspace, write=prune)
+    if not prune and (keep is not None or trained_too or yes):
+        raise ConfigError("--keep, --trained-too and --yes are about removing versions.", hint="Add --prune.")
     if name is None:
         if compare or other or prune:
             raise ConfigError("--compare and --prune work on one dataset.", hint="Name it with --name.")

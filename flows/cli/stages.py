@@ -52,7 +52,7 @@ def verify(name: NameOption, workspace: WorkspaceOption = None, as_json: JsonOpt
     """Hash every shard of a dataset again and compare it with the manifest."""
     from vgan.data.manifest import load_dataset, verify_dataset
 
-    opened = Workspace.open(workspace)
+    opened = Workspace.open(workspace, write=False)
     dataset = load_dataset(opened, name)
     with console.bars() as sink_of:
         problems = verify_dataset(opened, dataset, sink_of("verify"))
@@ -191,7 +191,7 @@ def model_json(version: ModelVersion) -> dict[str, Any]:
 
 def print_ingest(report: IngestReport) -> None:
     """What ingest did, and a table of what it rejected."""
-    if report.rejections:
+    if report.rejections and report.videos_rejected:
         rows = [(r.path, r.reason, r.detail) for r in report.rejections]
         console.print_table("Rejected videos", rows, ("video", "reason", "detail"))
     counts = [
@@ -212,6 +212,8 @@ def print_ingest(report: IngestReport) -> None:
     if report.left_out:
         why = ", ".join(f"{count:,} {reason}" for reason, count in sorted(report.left_out.items()))
         lines.append(f"windows left out: {why}")
+    if report.rejections and not report.videos_rejected:
+        lines.append(f"rejected before: {len(report.rejections):,}; `vgan inspect --name {report.name}` lists them")
     if report.near_duplicates:
         lines.append(f"{report.near_duplicates:,} videos look like another one and stay on its side of the split")
     console.out.print(*lines, sep="\n", markup=False, highlight=False, soft_wrap=True)

@@ -206,3 +206,12 @@ def test_pruning_by_command_shows_what_goes_and_needs_a_yes(versions):
         [line["number"] for line in said["removed"]] == [2] and said["size_bytes"] > 0 and list(said["spared"]) == ["1"]
     )
     assert [line.number for line in list_versions(versions, "shapes")] == [3, 1]
+
+
+def test_what_is_mounted_read_only_can_be_looked_at(tmp_path):
+    """FAULTS 7: reading proves nothing about writing."""
+    with pytest.raises(ConfigError, match="no workspace"):
+        Workspace.open(tmp_path / "nowhere", write=False)
+    assert not (tmp_path / "nowhere").exists()
+    before = set(tmp_path.iterdir())
+    assert Workspace.open(tmp_path, write=False).dataset_names() == [] and set(tmp_path.iterdir()) == before

@@ -27,7 +27,7 @@ def _judge_rejections(making: Making, arranged: Arranged) -> None:
     if not arranged.rows:
         raise BadInputError(
             f"none of the {len(rejections)} videos can be used ({listed}).{example}",
-            hint="A clip needs --frames at --fps without a scene cut: shorter clips take shorter videos.",
+            hint=_remedy(reasons),
         )
     # What is never opened is found again each time: it is new only where everything is.
     bad = len(making.new_rejections) + (0 if making.origin else len(plan.rejections))
@@ -39,6 +39,18 @@ def _judge_rejections(making: Making, arranged: Arranged) -> None:
             hint=f"Mend the videos, or go on without them with --max-rejected {min(1.0, bad / new + 0.005):.2f}; "
             "what was decoded is kept.",
         )
+
+
+def _remedy(reasons: Counter[str]) -> str:
+    """What helps against the reason that is named most."""
+    ((reason, _),) = reasons.most_common(1) or [("", 0)]
+    if reason in ("too_short", "all_cut", "low_fps"):
+        return "A clip needs --frames at --fps without a scene cut: shorter clips take shorter videos."
+    if reason == "static":
+        return "A lower --min-motion takes videos in which less moves; 0 takes them all."
+    if reason == "no_label":
+        return "Name each video in the sidecar with a label, or choose other --labels."
+    return "What a player still shows, re-encoding as H.264 in mp4 often mends."
 
 
 def _judge_split(arranged: Arranged) -> None:
