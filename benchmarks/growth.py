@@ -24,14 +24,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vgan.config import IngestConfig
-from vgan.data.hashing import hash_files
-from vgan.data.listing import Found, Listing
+from vgan.data.files.hashing import hash_files
+from vgan.data.files.listing import Found, Listing
+from vgan.data.files.sources import RACY_NS, KnownFiles
 from vgan.data.manifest import new_version, write_batch, write_version
-from vgan.data.origin import Origin
-from vgan.data.plan import IngestPlan, Source, read_batch_plans
-from vgan.data.planning import plan_contents, plan_ingest
-from vgan.data.shards import Sample, write_shards
-from vgan.data.sources import RACY_NS, KnownFiles
+from vgan.data.planning.origin import Origin
+from vgan.data.planning.plan import IngestPlan, Source, read_batch_plans
+from vgan.data.planning.planner import plan_contents, plan_ingest
+from vgan.data.shards.writer import Sample, write_shards
 from vgan.progress import silent
 from vgan.records import Batch, BatchRef, Video
 from vgan.workspace import DatasetFolder, Workspace

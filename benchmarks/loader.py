@@ -22,11 +22,11 @@ import numpy as np
 import torch
 
 from vgan.config import IngestConfig, TrainConfig
-from vgan.data.formats import Kind, encode_clip
-from vgan.data.loader import ClipSet
+from vgan.data.loading.loader import ClipSet
+from vgan.data.loading.prefetch import Prefetcher
 from vgan.data.manifest import new_version, write_batch, write_version
-from vgan.data.prefetch import Prefetcher
-from vgan.data.shards import Sample, write_shards
+from vgan.data.shards.formats import Kind, encode_clip
+from vgan.data.shards.writer import Sample, write_shards
 from vgan.records import Batch, Dataset
 from vgan.training import source
 from vgan.training.loop import open_run, step_once

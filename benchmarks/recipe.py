@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vgan.data.loader import ClipSet, batch_indices
+from vgan.data.loading.loader import ClipSet, batch_indices
 from vgan.data.manifest import load_dataset
 from vgan.evaluation import probes
 from vgan.media.encode import contact_sheet, write_png

@@ -14,8 +14,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from tasks.ingest import commit_dataset, ingest_batch, only_ingest, plan_ingest, show_dataset
 from tasks.progress import whole_progress
 from vgan.config import IngestConfig, Name
-from vgan.data.plan import PlannedBatch
-from vgan.data.pool import shared_pool
+from vgan.data.decoding.pool import shared_pool
+from vgan.data.planning.plan import PlannedBatch
 from vgan.records import IngestReport
 from vgan.workspace import Workspace
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vgan.data.page import LEFT_OUT, duration, headline, listed
-from vgan.data.summary import DatasetSummary, Histogram
+from vgan.data.inspection.page import LEFT_OUT, duration, headline, listed
+from vgan.data.inspection.summary import DatasetSummary, Histogram
 from vgan.records import IngestReport
 
 LABELS_SHOWN = 50

@@ -15,14 +15,14 @@ from tasks.dataset_summary import summary_markdown
 from tasks.progress import part_progress, stage_progress
 from tasks.retries import STAGE_POLICY
 from vgan.config import IngestConfig
-from vgan.data import batch as batches
-from vgan.data import planning
-from vgan.data.batch import BatchDone
-from vgan.data.commit import commit_leased
+from vgan.data.batches import batch as batches
+from vgan.data.batches.batch import BatchDone
 from vgan.data.ingest import sweep
+from vgan.data.inspection.summary import summarise
 from vgan.data.manifest import load_dataset
-from vgan.data.plan import IngestPlan, PlannedBatch
-from vgan.data.summary import summarise
+from vgan.data.planning import planner
+from vgan.data.planning.plan import IngestPlan, PlannedBatch
+from vgan.data.versions.commit import commit_leased
 from vgan.errors import ResumableError
 from vgan.records import IngestReport
 from vgan.storage import lease
@@ -62,7 +62,7 @@ def only_ingest(workspace: Workspace, name: str) -> Iterator[None]:
 def plan_ingest(root: str, videos: str, name: str, config: IngestConfig) -> IngestPlan:
     """List the videos and hash the new ones; what the dataset already has is not opened."""
     with stage_progress("plan") as progress:
-        return planning.plan_ingest(Workspace.open(root), videos, name, config, progress=progress)
+        return planner.plan_ingest(Workspace.open(root), videos, name, config, progress=progress)
 
 
 @task(name="ingest-batch", task_run_name="ingest-batch-{place.key:.8}", **STAGE_POLICY)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from vgan.config import IngestConfig
+from vgan.data.decoding.pool import DecoderPool
+from vgan.data.decoding.taken import Refused, TakenVideo, TakeRequest
 from vgan.data.manifest import load_dataset, read_batches
-from vgan.data.pool import DecoderPool
-from vgan.data.taken import Refused, TakenVideo, TakeRequest
 from vgan.records import Video
 from vgan.workspace import Workspace
 

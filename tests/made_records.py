@@ -8,7 +8,7 @@ from typing import Any
 
 from vgan.config import IngestConfig
 from vgan.data.manifest import new_version, write_batch, write_version
-from vgan.data.shards import Sample, write_shards
+from vgan.data.shards.writer import Sample, write_shards
 from vgan.records import Batch, BatchRef, Dataset, Rejection, Split, Video
 from vgan.workspace import DatasetFolder
 

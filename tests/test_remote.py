@@ -276,5 +276,6 @@ def test_a_process_that_used_a_bucket_ends_in_silence(bucket: str) -> None:
 
 
 def test_without_a_url_nothing_of_fsspec_is_loaded() -> None:
-    code = "import sys, vgan.remote, vgan.workspace, vgan.data.published; print({'fsspec', 's3fs'} & set(sys.modules))"
+    code = "import sys, vgan.remote, vgan.workspace, vgan.data.buckets.published\n"
+    code += "print({'fsspec', 's3fs'} & set(sys.modules))"
     assert in_child(code).stdout == "set()\n"

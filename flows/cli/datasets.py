@@ -61,7 +61,7 @@ def datasets(
 
 
 def _show_all(workspace: Workspace, as_json: bool) -> None:
-    from vgan.data.versions import list_datasets
+    from vgan.data.versions.kept import list_datasets
 
     lines = list_datasets(workspace)
     if as_json:
@@ -76,7 +76,7 @@ def _show_all(workspace: Workspace, as_json: bool) -> None:
 
 
 def _show_versions(workspace: Workspace, name: str, as_json: bool) -> None:
-    from vgan.data.versions import list_versions
+    from vgan.data.versions.kept import list_versions
 
     lines = list_versions(workspace, name)
     if as_json:
@@ -98,7 +98,7 @@ def _show_versions(workspace: Workspace, name: str, as_json: bool) -> None:
 
 
 def _compare(workspace: Workspace, name: str, first: str, second: str, as_json: bool) -> None:
-    from vgan.data.versions import compare
+    from vgan.data.versions.kept import compare
 
     found = compare(workspace, name, first, second)
     if as_json:
@@ -120,7 +120,7 @@ def _compare(workspace: Workspace, name: str, first: str, second: str, as_json: 
 
 
 def _prune(workspace: Workspace, name: str, keep: int, *, trained_too: bool, yes: bool, as_json: bool) -> None:
-    from vgan.data.versions import plan_pruning, prune
+    from vgan.data.versions.kept import plan_pruning, prune
 
     planned = plan_pruning(workspace, name, keep, trained_too=trained_too)
     asked = bool(planned.versions or planned.files)

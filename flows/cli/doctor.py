@@ -74,7 +74,7 @@ def _ffmpeg(_: Path | None) -> Finding:
 
 def _decoder(_: Path | None) -> Finding:
     """PyAV's own FFmpeg, in a worker that really starts."""
-    from vgan.data.worker_process import Worker
+    from vgan.data.decoding.worker_process import Worker
 
     worker = Worker()
     try:

@@ -34,10 +34,10 @@ def inspect(
     as_json: JsonOption = False,
 ) -> None:
     """Show a dataset: clips that play, histograms, labels, duplicates, rejections."""
+    from vgan.data.inspection.page import headline, inspect_page
+    from vgan.data.inspection.summary import summarise
     from vgan.data.manifest import load_dataset
-    from vgan.data.page import headline, inspect_page
-    from vgan.data.summary import summarise
-    from vgan.data.versions import find_version
+    from vgan.data.versions.kept import find_version
     from vgan.storage import write_atomic
 
     if out is not None and out.is_dir():

@@ -100,14 +100,14 @@ def test_processes_are_started_by_one_module_of_media_and_the_training_room_only
 
 
 def test_decoders_are_loaded_by_media_and_the_formats_of_clips_only() -> None:
-    assert {path for path in importers("av") if not path.startswith("vgan/media/")} <= {"vgan/data/formats.py"}
+    assert {path for path in importers("av") if not path.startswith("vgan/media/")} <= {"vgan/data/shards/formats.py"}
     # Whoever only loads clips as they are needs no decoder.
-    eager = [ast.unparse(node) for node in ast.parse((ROOT / "vgan/data/formats.py").read_text()).body]
+    eager = [ast.unparse(node) for node in ast.parse((ROOT / "vgan/data/shards/formats.py").read_text()).body]
     assert not [line for line in eager if re.match(r"(import|from) av\b", line)]
 
 
 def test_webdataset_is_used_in_one_reader_for_others() -> None:
-    assert importers("webdataset") == {"vgan/data/stream.py"}  # it imports torch
+    assert importers("webdataset") == {"vgan/data/loading/stream.py"}  # it imports torch
 
 
 def test_fsspec_is_used_in_one_module_and_loaded_for_a_url_only() -> None:

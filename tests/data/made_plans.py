@@ -12,8 +12,8 @@ from made_records import commit_batches, keep_batch, made_video
 
 from vgan.config import IngestConfig
 from vgan.data.manifest import current_version, load_dataset, read_batch, write_batch
-from vgan.data.plan import IngestPlan, Source, read_batch_plans
-from vgan.data.shards import Sample
+from vgan.data.planning.plan import IngestPlan, Source, read_batch_plans
+from vgan.data.shards.writer import Sample
 from vgan.records import BatchRef, Dataset, Rejection, Video
 from vgan.workspace import DatasetFolder, Workspace
 

@@ -9,8 +9,8 @@ import numpy as np
 from made_records import commit_batches, digest_of_name, keep_batch, made_video
 
 from vgan.config import IngestConfig
-from vgan.data.formats import encode_clip
-from vgan.data.shards import Sample
+from vgan.data.shards.formats import encode_clip
+from vgan.data.shards.writer import Sample
 from vgan.records import Dataset, Rejection, Split, Video
 from vgan.workspace import Workspace
 

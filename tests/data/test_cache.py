@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vgan.data.cache import VideoCache, cache_bytes
+from vgan.data.files.cache import VideoCache, cache_bytes
 from vgan.errors import ConfigError, StorageError
 from vgan.remote import RemoteFile, RemoteFolder
 from vgan.workspace import Workspace
@@ -161,7 +161,7 @@ def test_a_killed_download_leaves_nothing_that_is_taken_for_a_video(
     """FAULTS 1: kill -9 in the middle of a write; only a temporary file stays, and the next one sweeps it."""
     file = fill({"a.mp4": 10})["a.mp4"]
     code = (
-        "import sys; from vgan.data.cache import VideoCache; from vgan.workspace import Workspace\n"
+        "import sys; from vgan.data.files.cache import VideoCache; from vgan.workspace import Workspace\n"
         "from vgan.remote import RemoteFile\n"
         f"VideoCache(Workspace.open(sys.argv[1])).get({bucket!r}, {file!r})"
     )

@@ -9,7 +9,7 @@ from ingesting import CONFIG, LARGER, ROOT, sides_of, videos_of
 
 from vgan.data.ingest import ingest
 from vgan.data.manifest import load_dataset, verify_dataset
-from vgan.data.tar_index import index_shard
+from vgan.data.shards.tar_index import index_shard
 from vgan.errors import BadInputError
 
 SHARED = ROOT.parent / "shared"

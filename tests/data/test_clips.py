@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from vgan.config import IngestConfig
-from vgan.data.clips import Timeline, cut_windows, why_no_clip
+from vgan.data.decoding.clips import Timeline, cut_windows, why_no_clip
 
 
 def timeline(frames, *, holes=(), fps=8, block=5):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from vgan.data.duplicates import Members, find_groups
-from vgan.data.fingerprint import BYTES, GREYS, mirrored
+from vgan.data.decoding.fingerprint import BYTES, GREYS, mirrored
+from vgan.data.versions.duplicates import Members, find_groups
 
 
 def pictures(num, seed=0):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vgan.data.fingerprint import BYTES, fingerprint_of, look_the_same, mirrored, thumb_of, values_of
+from vgan.data.decoding.fingerprint import BYTES, fingerprint_of, look_the_same, mirrored, thumb_of, values_of
 from vgan.data.shapes import render_video
 
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from vgan.config import IngestConfig, build
-from vgan.data.formats import KINDS, decode_clip, encode_clip
 from vgan.data.shapes import render_video
+from vgan.data.shards.formats import KINDS, decode_clip, encode_clip
 from vgan.errors import ConfigError, CorruptDataError
 
 # Lossless, or the least PSNR in dB: mp4 keeps half the resolution of the saturated colours of `shapes`.
@@ -80,7 +80,7 @@ def test_equal_clips_are_equal_bytes_whatever_lies_in_memory(kind, size):
 
 def test_equal_clips_are_equal_bytes_in_another_process():
     code = (
-        "import hashlib, numpy as np\nfrom vgan.data.formats import KINDS, encode_clip\n"
+        "import hashlib, numpy as np\nfrom vgan.data.shards.formats import KINDS, encode_clip\n"
         "clip = np.arange(3 * 5 * 32 * 32, dtype=np.uint32).reshape(3, 5, 32, 32).astype(np.uint8)\n"
         "print(*(hashlib.sha256(encode_clip(clip, kind, 29.97)).hexdigest() for kind in KINDS))"
     )

@@ -11,7 +11,7 @@ from ingesting import CONFIG, ingest_in_child, sides_of, state_of, videos_of
 
 from vgan.data import ingest as library
 from vgan.data.ingest import ingest
-from vgan.data.loader import ClipSet
+from vgan.data.loading.loader import ClipSet
 from vgan.data.manifest import load_dataset, verify_dataset
 from vgan.errors import BadInputError, ConfigError, ResumableError
 from vgan.storage import lease

@@ -9,11 +9,11 @@ import pytest
 from s3_server import free_port
 
 from vgan.config import IngestConfig
+from vgan.data.batches.locate import locator
+from vgan.data.decoding.taken import Refused
 from vgan.data.ingest import ingest
-from vgan.data.locate import locator
 from vgan.data.manifest import load_dataset, verify_dataset
-from vgan.data.plan import Source
-from vgan.data.taken import Refused
+from vgan.data.planning.plan import Source
 from vgan.errors import BadInputError, ConfigError, StorageError
 from vgan.remote import _S3_OPTIONS, RemoteFolder
 from vgan.workspace import Workspace

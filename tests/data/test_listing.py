@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from data.made_plans import write_files
 
-from vgan.data import listing as listing_module
-from vgan.data.listing import list_videos
+from vgan.data.files import listing as listing_module
+from vgan.data.files.listing import list_videos
 from vgan.errors import ConfigError
 from vgan.remote import RemoteFile
 
@@ -128,7 +128,7 @@ def test_names_in_a_bucket_lead_nowhere_else(monkeypatch):
 MANY = """
 import os, sys
 from peak_memory import peak_mb
-from vgan.data.listing import list_videos
+from vgan.data.files.listing import list_videos
 class Entry:
     stat_of = os.stat(__file__) if "__file__" in globals() else os.stat(sys.executable)
     def __init__(self, name): self.name = name

@@ -7,11 +7,11 @@ import pytest
 from made_records import made_video
 
 from vgan.config import IngestConfig
-from vgan.data.formats import KINDS, decode_clip, encode_clip
-from vgan.data.loader import ClipSet, batch_indices, epoch_order
+from vgan.data.loading.loader import ClipSet, batch_indices, epoch_order
+from vgan.data.loading.prefetch import AHEAD, Prefetcher
 from vgan.data.manifest import new_version, write_batch
-from vgan.data.prefetch import AHEAD, Prefetcher
-from vgan.data.shards import Sample, write_shards
+from vgan.data.shards.formats import KINDS, decode_clip, encode_clip
+from vgan.data.shards.writer import Sample, write_shards
 from vgan.errors import CorruptDataError
 from vgan.records import Batch
 from vgan.workspace import DatasetFolder
@@ -54,8 +54,8 @@ def test_every_clip_is_read_as_it_was_written(folder):
 
 
 def test_many_shards_are_read_with_few_open_files(folder, monkeypatch):
-    monkeypatch.setattr("vgan.data.loader.OPEN_SHARDS", 2)
-    monkeypatch.setattr("vgan.data.shards.SHARD_BYTES", 1)
+    monkeypatch.setattr("vgan.data.loading.loader.OPEN_SHARDS", 2)
+    monkeypatch.setattr("vgan.data.shards.writer.SHARD_BYTES", 1)
     dataset = write(folder, 6)
     assert len(dataset.shards) == 6
     clips = ClipSet(folder, dataset, "train")
@@ -110,8 +110,8 @@ def test_clips_are_read_into_the_buffer_that_is_given(folder, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_threads_read_at_once(folder, monkeypatch, kind):
-    monkeypatch.setattr("vgan.data.loader.OPEN_SHARDS", 2)
-    monkeypatch.setattr("vgan.data.shards.SHARD_BYTES", 1)
+    monkeypatch.setattr("vgan.data.loading.loader.OPEN_SHARDS", 2)
+    monkeypatch.setattr("vgan.data.shards.writer.SHARD_BYTES", 1)
     clips = ClipSet(folder, write(folder, 8, kind=kind), "train")
     alone = clips.read(range(8))
     with ThreadPoolExecutor(8) as pool:

@@ -12,11 +12,11 @@ import pytest
 from made_version import CONFIG, rejection, video, write_dataset
 
 from vgan.config import IngestConfig
-from vgan.data import page as module
-from vgan.data.chosen import chosen_clips, spread
-from vgan.data.examples import REJECTED_SHOWN
+from vgan.data.inspection import page as module
+from vgan.data.inspection.chosen import chosen_clips, spread
+from vgan.data.inspection.examples import REJECTED_SHOWN
+from vgan.data.inspection.page import inspect_page, shrink
 from vgan.data.manifest import read_batches, write_batch
-from vgan.data.page import inspect_page, shrink
 from vgan.errors import CorruptDataError
 from vgan.records import Video
 from vgan.workspace import Workspace

@@ -6,11 +6,11 @@ import time
 import pytest
 from ingesting import CONFIG, count_decoding, state_of
 
-from vgan.data.batch import ingest_batch
+from vgan.data.batches.batch import ingest_batch
+from vgan.data.batches.pending import WAITING_SECONDS, finished_batch
 from vgan.data.ingest import ingest
 from vgan.data.manifest import load_dataset, verify_dataset
-from vgan.data.pending import WAITING_SECONDS, finished_batch
-from vgan.data.planning import plan_ingest
+from vgan.data.planning.planner import plan_ingest
 
 OTHER = CONFIG.model_copy(update={"frames": 4})
 

@@ -11,8 +11,8 @@ from made_records import digest_of_name
 
 from vgan.config import IngestConfig
 from vgan.data.manifest import current_version, read_batches
-from vgan.data.plan import IngestPlan, Source, read_batch_plans
-from vgan.data.planning import plan_ingest
+from vgan.data.planning.plan import IngestPlan, Source, read_batch_plans
+from vgan.data.planning.planner import plan_ingest
 from vgan.errors import BadInputError, ConfigError
 from vgan.remote import RemoteFile
 from vgan.workspace import Workspace
@@ -23,7 +23,7 @@ FOLDERS = CONFIG.model_copy(update={"labels": "folder"})
 @pytest.fixture(autouse=True)
 def settled(monkeypatch):
     """Files made a moment ago count as settled, except where a test says otherwise."""
-    monkeypatch.setattr("vgan.data.sources.RACY_NS", 0)
+    monkeypatch.setattr("vgan.data.files.sources.RACY_NS", 0)
 
 
 def plan(workspace: Workspace, videos: Path | str, config: IngestConfig = CONFIG, **changes: object) -> IngestPlan:
@@ -91,8 +91,8 @@ def test_only_new_files_are_opened(workspace, tmp_path):
 KILLED = """
 import os, sys
 from vgan.config import IngestConfig
-from vgan.data import hashing, sources
-from vgan.data.planning import plan_ingest
+from vgan.data.files import hashing, sources
+from vgan.data.planning.planner import plan_ingest
 from vgan.workspace import Workspace
 hashing.WINDOW, sources.ROWS_A_TRANSACTION, sources.RACY_NS = 10, 50, 0
 def progress(done, total, note):
@@ -114,7 +114,7 @@ def test_a_killed_plan_goes_on_with_the_hashes_that_it_had(workspace, tmp_path):
 
 def test_a_file_written_just_now_is_hashed_again(workspace, tmp_path, monkeypatch):
     """FAULTS 43: a time stamp that may still serve another content proves nothing."""
-    monkeypatch.setattr("vgan.data.sources.RACY_NS", 10**12)
+    monkeypatch.setattr("vgan.data.files.sources.RACY_NS", 10**12)
     videos = write_files(tmp_path / "videos", "a.mp4", "b.mp4")
     os.utime(videos / "a.mp4", (0, 0))
     os.utime(videos / "b.mp4", (4_000_000_000, 4_000_000_000))
@@ -122,7 +122,7 @@ def test_a_file_written_just_now_is_hashed_again(workspace, tmp_path, monkeypatc
     with opened_below(videos) as opened:
         plan(workspace, videos)
     assert sorted(opened) == ["a.mp4", "b.mp4"]
-    monkeypatch.setattr("vgan.data.sources.RACY_NS", 0)
+    monkeypatch.setattr("vgan.data.files.sources.RACY_NS", 0)
     plan(workspace, videos)
     with opened_below(videos) as opened:
         plan(workspace, videos)
@@ -452,8 +452,8 @@ def test_equal_times_in_a_bucket_make_no_equal_files(workspace, tmp_path, monkey
             fetched.append(file.path)
             yield copies / file.path
 
-    monkeypatch.setattr("vgan.data.listing.RemoteFolder", Bucket)
-    monkeypatch.setattr("vgan.data.hashing.VideoCache", Cache)
+    monkeypatch.setattr("vgan.data.files.listing.RemoteFolder", Bucket)
+    monkeypatch.setattr("vgan.data.files.hashing.VideoCache", Cache)
     made = plan(workspace, "s3://bucket/videos")
     digests = {source.digest_sha256 for part in sources(workspace, made) for source in part}
     assert digests == {digest_of_name("a.mp4"), digest_of_name("b.mp4")}

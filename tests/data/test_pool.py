@@ -13,11 +13,11 @@ import psutil
 import pytest
 
 from vgan.config import IngestConfig
-from vgan.data import pool as pool_module
-from vgan.data import worker_process
-from vgan.data.pool import DecoderPool, cores, shared_pool
-from vgan.data.take import take_video
-from vgan.data.taken import TakenVideo, TakeRequest
+from vgan.data.decoding import pool as pool_module
+from vgan.data.decoding import worker_process
+from vgan.data.decoding.pool import DecoderPool, cores, shared_pool
+from vgan.data.decoding.take import take_video
+from vgan.data.decoding.taken import TakenVideo, TakeRequest
 from vgan.errors import ConfigError, MissingToolError
 from vgan.storage import process_start, sha256_file
 

@@ -15,9 +15,9 @@ import pytest
 from made_version import video, write_dataset
 from s3_server import free_port
 
-from vgan.data import shard_copies
+from vgan.data.buckets import shard_copies
+from vgan.data.buckets.published import Published, ensure_local
 from vgan.data.manifest import current_version, verify_dataset
-from vgan.data.published import Published, ensure_local
 from vgan.errors import ConfigError, CorruptDataError, ResumableError, StorageError
 from vgan.records import Dataset
 from vgan.remote import _S3_OPTIONS, RemoteFolder
@@ -211,7 +211,7 @@ def test_killed_before_the_manifest_the_old_version_stays_published(here: Worksp
     publish(here, first)
     second = make(here, "a", "b", "c", number=2)
     code = (
-        "import sys; from vgan.workspace import Workspace; from vgan.data.published import Published\n"
+        "import sys; from vgan.workspace import Workspace; from vgan.data.buckets.published import Published\n"
         "from vgan.data.manifest import current_version\n"
         "workspace = Workspace.open(sys.argv[1])\n"
         "Published(workspace, 'made').push_version(current_version(workspace.dataset('made')))"
@@ -274,7 +274,7 @@ def test_a_version_that_a_process_reads_keeps_its_shards(
 ) -> None:
     first, second = publish_two(here, there, monkeypatch)
     code = (
-        "import sys; from vgan.workspace import Workspace; from vgan.data.published import ensure_local\n"
+        "import sys; from vgan.workspace import Workspace; from vgan.data.buckets.published import ensure_local\n"
         "from vgan.data.manifest import load_dataset\n"
         "workspace = Workspace.open(sys.argv[1])\n"
         "ensure_local(workspace, load_dataset(workspace, 'made', sys.argv[2]))\n"

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from vgan.config import IngestConfig
-from vgan.data.batch import ingest_batch
-from vgan.data.formats import encode_clip
+from vgan.data.batches.batch import ingest_batch
+from vgan.data.batches.pending import finished_batch
+from vgan.data.batches.revise import revise_batch
+from vgan.data.batches.split import side_of
+from vgan.data.decoding.taken import Refused, TakenClip, TakenVideo
+from vgan.data.files.names import path_of
 from vgan.data.manifest import shard_problems
-from vgan.data.names import path_of
-from vgan.data.pending import finished_batch
-from vgan.data.plan import BatchPlan, Source, batch_key, write_plan_file
-from vgan.data.revise import revise_batch
-from vgan.data.split import side_of
-from vgan.data.taken import Refused, TakenClip, TakenVideo
+from vgan.data.planning.plan import BatchPlan, Source, batch_key, write_plan_file
+from vgan.data.shards.formats import encode_clip
 from vgan.errors import CorruptDataError
 
 CONFIG = IngestConfig(frames=2, height=16, width=16, labels="folder")

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from vgan.data.formats import encode_clip
-from vgan.data.shards import Sample, write_shards
+from vgan.data.shards.formats import encode_clip
+from vgan.data.shards.writer import Sample, write_shards
 from vgan.errors import StorageError
 
 
@@ -39,7 +39,7 @@ def test_members_carry_no_trace_of_time_or_user(tmp_path):
 
 
 def test_a_large_split_goes_into_several_shards(tmp_path, monkeypatch):
-    monkeypatch.setattr("vgan.data.shards.SHARD_BYTES", 2 * (128 + 3 * 2 * 16 * 16))
+    monkeypatch.setattr("vgan.data.shards.writer.SHARD_BYTES", 2 * (128 + 3 * 2 * 16 * 16))
     shards = write_shards(tmp_path, "heldout", samples(5))
     assert [shard.samples for shard in shards] == [2, 2, 1]
     assert write_shards(tmp_path, "heldout", iter(())) == []
@@ -58,7 +58,7 @@ def test_an_exception_in_the_middle_leaves_nothing(tmp_path):
 def test_a_killed_writer_leaves_no_shard_under_a_final_name(tmp_path):
     code = (
         "import sys, pathlib; sys.path.insert(0, sys.argv[2])\n"
-        "from test_shards import samples\nfrom vgan.data.shards import write_shards\n"
+        "from test_shards import samples\nfrom vgan.data.shards.writer import write_shards\n"
         "write_shards(pathlib.Path(sys.argv[1]), 'train', samples())"
     )
     for fault in ("mid_shard", "before_rename"):

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from vgan.data.sidecar import Said, read_sidecar
+from vgan.data.files.sidecar import Said, read_sidecar
 from vgan.errors import ConfigError
 from vgan.remote import RemoteFolder
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from vgan.data.listing import Found
-from vgan.data.sources import KnownFiles
+from vgan.data.files.listing import Found
+from vgan.data.files.sources import KnownFiles
 
 ROOT = "/videos"
 NOW = 1_800_000_000 * 10**9
@@ -186,7 +186,7 @@ def test_a_flipped_bit_never_gives_a_wrong_hash(tmp_path, caplog):
 def test_a_locked_database_does_not_stop_a_plan(tmp_path, monkeypatch, caplog):
     path = tmp_path / "sources.db"
     files = write_many(path)
-    monkeypatch.setattr("vgan.data.sources.LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("vgan.data.files.sources.LOCK_SECONDS", 0.05)
     holder = sqlite3.connect(path)
     holder.execute("BEGIN EXCLUSIVE")
     with open_at(path) as known:
@@ -209,8 +209,8 @@ def test_without_a_place_to_write_it_lives_in_memory(tmp_path, caplog):
 KILLED = """
 import hashlib, sys
 from pathlib import Path
-from vgan.data.listing import Found
-from vgan.data.sources import KnownFiles
+from vgan.data.files.listing import Found
+from vgan.data.files.sources import KnownFiles
 known = KnownFiles(Path(sys.argv[1]))
 for number in range(10**9):
     name = f"{number:08d}.mp4"

@@ -1,4 +1,4 @@
-from vgan.data.split import choose_sides, named_groups, side_of, side_value
+from vgan.data.batches.split import choose_sides, named_groups, side_of, side_value
 
 
 def groups(num, labels=("a",)):

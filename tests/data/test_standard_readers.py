@@ -9,9 +9,9 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from vgan.data.formats import KINDS, decode_clip, encode_clip
 from vgan.data.shapes import render_video
-from vgan.data.shards import Sample, write_shards
+from vgan.data.shards.formats import KINDS, decode_clip, encode_clip
+from vgan.data.shards.writer import Sample, write_shards
 
 FRAMES, SIZE, CLIPS, FPS = 8, 32, 3, 12.5
 

@@ -11,9 +11,9 @@ import webdataset
 from ingesting import CONFIG
 
 from vgan.data.ingest import ingest
-from vgan.data.loader import ClipSet
+from vgan.data.loading.loader import ClipSet
+from vgan.data.loading.stream import open_stream
 from vgan.data.manifest import load_dataset
-from vgan.data.stream import open_stream
 from vgan.errors import ConfigError, CorruptDataError
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -8,8 +8,8 @@ import pytest
 from made_records import digest_of_name, keep_batch
 from made_version import CONFIG, rejection, video, write_dataset
 
+from vgan.data.inspection.summary import BINS, DatasetSummary, LabelCount, summarise
 from vgan.data.manifest import new_version, plain_batches
-from vgan.data.summary import BINS, DatasetSummary, LabelCount, summarise
 from vgan.errors import CorruptDataError
 from vgan.workspace import Workspace
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from vgan.config import IngestConfig
-from vgan.data import frames, take
-from vgan.data.clips import Timeline
-from vgan.data.formats import decode_clip
-from vgan.data.names import text_of
-from vgan.data.pool import DecoderPool
-from vgan.data.take import take_video
-from vgan.data.taken import TakenVideo, TakeRequest
+from vgan.data.decoding import frames, take
+from vgan.data.decoding.clips import Timeline
+from vgan.data.decoding.pool import DecoderPool
+from vgan.data.decoding.take import take_video
+from vgan.data.decoding.taken import TakenVideo, TakeRequest
+from vgan.data.files.names import text_of
+from vgan.data.shards.formats import decode_clip
 from vgan.errors import StorageError
 from vgan.media.decode import Decoder, Sampling
 from vgan.media.encode import write_mp4

@@ -13,7 +13,7 @@ from flows.cli.app import app
 from vgan.config import TrainConfig
 from vgan.data.ingest import ingest
 from vgan.data.manifest import load_dataset, verify_dataset
-from vgan.data.versions import compare, find_version, list_datasets, list_versions, plan_pruning, prune
+from vgan.data.versions.kept import compare, find_version, list_datasets, list_versions, plan_pruning, prune
 from vgan.errors import ConfigError, CorruptDataError
 from vgan.records import GeneratorRecord, TrainedRun
 from vgan.storage import write_atomic

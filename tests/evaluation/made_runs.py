@@ -10,9 +10,9 @@ from made_generator import generator_record, write_generator
 from made_records import commit_batches, keep_batch, made_video
 
 from vgan.config import IngestConfig, TrainConfig
-from vgan.data.formats import encode_clip
 from vgan.data.shapes import DIRECTIONS, render_video
-from vgan.data.shards import Sample
+from vgan.data.shards.formats import encode_clip
+from vgan.data.shards.writer import Sample
 from vgan.models.interface import Generator
 from vgan.models.network import ClipShape, R3Generator
 from vgan.records import Dataset, Split, TrainedRun, Video

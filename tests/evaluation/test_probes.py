@@ -6,7 +6,7 @@ from made_runs import render
 
 from vgan.config import IngestConfig
 from vgan.data.ingest import ingest
-from vgan.data.loader import ClipSet
+from vgan.data.loading.loader import ClipSet
 from vgan.data.manifest import load_dataset
 from vgan.data.shapes import DIRECTIONS, draw_shape, write_videos
 from vgan.evaluation.evidence import read_clips

@@ -9,9 +9,9 @@ import psutil
 import pytest
 
 from vgan.config import IngestConfig
-from vgan.data.formats import decode_clip
-from vgan.data.pool import DecoderPool
-from vgan.data.taken import Refused, TakenVideo, TakeRequest
+from vgan.data.decoding.pool import DecoderPool
+from vgan.data.decoding.taken import Refused, TakenVideo, TakeRequest
+from vgan.data.shards.formats import decode_clip
 from vgan.storage import process_start, sha256_file
 
 MUTATIONS = 500

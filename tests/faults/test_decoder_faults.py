@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from vgan.config import IngestConfig
-from vgan.data import worker_process
-from vgan.data.pool import DecoderPool
-from vgan.data.taken import TakenVideo, TakeRequest
+from vgan.data.decoding import worker_process
+from vgan.data.decoding.pool import DecoderPool
+from vgan.data.decoding.taken import TakenVideo, TakeRequest
 from vgan.errors import MissingToolError, StoppedError
 from vgan.media.encode import mp4_bytes
 from vgan.media.ffmpeg import find_ffmpeg
@@ -196,8 +196,8 @@ def test_closing_the_pool_ends_what_waits(stopped, plain_video, tmp_path):
 ASKED = """
 import json, sys
 from vgan.config import IngestConfig
-from vgan.data.pool import DecoderPool
-from vgan.data.taken import TakeRequest
+from vgan.data.decoding.pool import DecoderPool
+from vgan.data.decoding.taken import TakeRequest
 fields = json.loads(sys.argv[1])
 del fields["config"]["stored_format"]
 asked = TakeRequest(**fields | {"config": IngestConfig(**fields["config"])})

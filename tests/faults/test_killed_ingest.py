@@ -16,12 +16,12 @@ import psutil
 import pytest
 from ingesting import CONFIG, INGEST, ROOT, count_decoding, ingest_in_child, state_of
 
-from vgan.data import shards as shards_module
-from vgan.data.batch import ingest_batch
-from vgan.data.commit import commit
+from vgan.data.batches.batch import ingest_batch
 from vgan.data.ingest import ingest
 from vgan.data.manifest import load_dataset, verify_dataset
-from vgan.data.planning import plan_ingest
+from vgan.data.planning.planner import plan_ingest
+from vgan.data.shards import writer as shards_module
+from vgan.data.versions.commit import commit
 from vgan.errors import ResumableError, StorageError
 from vgan.storage import lease, process_start
 from vgan.workspace import Workspace
@@ -79,7 +79,7 @@ def test_a_commit_that_is_repeated_finds_its_version(workspace, shapes_videos, m
     for place in plan.batches:
         ingest_batch(workspace, "shapes", CONFIG, place)
     with monkeypatch.context() as patch:
-        patch.setattr("vgan.data.commit.clean_up", lambda *_: None)
+        patch.setattr("vgan.data.versions.commit.clean_up", lambda *_: None)
         first = commit(workspace, "shapes", CONFIG, plan)
     again = commit(workspace, "shapes", CONFIG, plan)
     assert again.unchanged and again.dataset_digest == first.dataset_digest

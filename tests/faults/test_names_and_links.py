@@ -5,10 +5,10 @@ import pytest
 from data.made_plans import CONFIG, carry_out, opened_below, write_files
 from made_records import digest_of_name
 
-from vgan.data.listing import list_videos
-from vgan.data.names import path_of, text_of
-from vgan.data.plan import read_batch_plans
-from vgan.data.planning import plan_ingest
+from vgan.data.files.listing import list_videos
+from vgan.data.files.names import path_of, text_of
+from vgan.data.planning.plan import read_batch_plans
+from vgan.data.planning.planner import plan_ingest
 from vgan.records import Rejection
 from vgan.workspace import Workspace
 
@@ -147,7 +147,7 @@ def test_a_pipe_that_takes_a_files_place_after_the_listing_stops_nothing(workspa
         os.mkfifo(videos / "a.mp4")
         return listing
 
-    monkeypatch.setattr("vgan.data.planning.list_videos", late)
+    monkeypatch.setattr("vgan.data.planning.planner.list_videos", late)
     plan = plan_ingest(workspace, videos, "made", CONFIG)
     assert [(item.path, item.reason) for item in plan.rejections] == [("a.mp4", "unreadable")]
     assert found_paths(workspace, plan) == ["b.mp4"]

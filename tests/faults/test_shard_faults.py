@@ -11,11 +11,11 @@ import pytest
 from made_records import commit_batches, keep_batch, made_video
 
 from vgan.config import IngestConfig
-from vgan.data.formats import KINDS, encode_clip
-from vgan.data.loader import ClipSet
+from vgan.data.loading.loader import ClipSet
 from vgan.data.manifest import load_dataset, verify_dataset, write_version
-from vgan.data.shards import Sample
-from vgan.data.tar_index import index_shard, keys_digest
+from vgan.data.shards.formats import KINDS, encode_clip
+from vgan.data.shards.tar_index import index_shard, keys_digest
+from vgan.data.shards.writer import Sample
 from vgan.errors import CorruptDataError
 from vgan.storage import sha256_file
 

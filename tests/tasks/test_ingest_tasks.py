@@ -17,9 +17,9 @@ from tasks import ingest, progress
 from tasks.dataset_summary import literal, summary_markdown
 from tasks.progress import WholeProgress, stage_progress
 from vgan.config import IngestConfig
+from vgan.data.inspection.summary import DatasetSummary, summarise
 from vgan.data.manifest import new_version, write_batch
-from vgan.data.plan import PlannedBatch
-from vgan.data.summary import DatasetSummary, summarise
+from vgan.data.planning.plan import PlannedBatch
 from vgan.errors import ResumableError, StorageError
 from vgan.records import Batch, IngestReport, Rejection
 from vgan.workspace import Workspace
@@ -291,7 +291,7 @@ def test_a_commit_that_was_cut_after_its_manifest_tells_of_its_version_when_it_i
     plan = ingest.plan_ingest.fn(root, str(shapes_videos), "toys", CONFIG)
     for place in plan.batches:
         ingest.ingest_batch.fn(root, "toys", CONFIG, place)
-    from vgan.data import commit
+    from vgan.data.versions import commit
 
     def cut(*arguments: object) -> None:
         raise StorageError("cut")

@@ -4,9 +4,9 @@ import numpy as np
 from made_records import commit_batches, keep_batch, made_video
 
 from vgan.config import IngestConfig
-from vgan.data.formats import Kind, encode_clip
 from vgan.data.shapes import render_video
-from vgan.data.shards import Sample
+from vgan.data.shards.formats import Kind, encode_clip
+from vgan.data.shards.writer import Sample
 from vgan.records import Dataset
 from vgan.workspace import Workspace
 

@@ -5,9 +5,9 @@ import torch
 from shapes_dataset import write_dataset
 
 from vgan.config import TrainConfig
-from vgan.data.formats import KINDS
-from vgan.data.loader import ClipSet
+from vgan.data.loading.loader import ClipSet
 from vgan.data.manifest import load_dataset
+from vgan.data.shards.formats import KINDS
 from vgan.errors import BadInputError
 from vgan.training import source
 from vgan.training.loop import train_run

@@ -16,11 +16,11 @@ from ..progress import Progress, silent
 from ..records import IngestReport
 from ..storage import lease, sweep_temporary
 from ..workspace import DatasetFolder, Workspace
-from .batch import ingest_batch
-from .commit import commit_leased
-from .plan import IngestPlan, PlannedBatch
-from .planning import plan_ingest
-from .pool import DecoderPool, shared_pool
+from .batches.batch import ingest_batch
+from .decoding.pool import DecoderPool, shared_pool
+from .planning.plan import IngestPlan, PlannedBatch
+from .planning.planner import plan_ingest
+from .versions.commit import commit_leased
 
 BATCHES_AT_ONCE = 2
 

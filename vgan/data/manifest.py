@@ -15,8 +15,8 @@ from ..progress import Progress, silent
 from ..records import Batch, BatchRef, Dataset, Shard
 from ..storage import fault_point, read_bytes, sha256_file, write_atomic
 from ..workspace import DatasetFolder, Workspace
-from .published import ensure_local, refresh
-from .tar_index import index_shard, keys_digest
+from .buckets.published import ensure_local, refresh
+from .shards.tar_index import index_shard, keys_digest
 
 log = logging.getLogger(__name__)
 

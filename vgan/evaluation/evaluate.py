@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import EvaluateConfig
-from ..data.loader import ClipSet
+from ..data.buckets.published import ensure_local
+from ..data.loading.loader import ClipSet
 from ..data.manifest import load_dataset
-from ..data.published import ensure_local
 from ..data.shapes import DIRECTIONS
 from ..errors import ConfigError, CorruptDataError
 from ..progress import Progress, silent

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..config import EvaluateConfig
-from ..data.loader import ClipSet
+from ..data.loading.loader import ClipSet
 from ..errors import BadInputError
 from ..sampling import Sampler
 from . import probes

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import torch
 
 from .. import __version__
-from ..data.loader import ClipSet
+from ..data.buckets.published import ensure_local
+from ..data.loading.loader import ClipSet
 from ..data.manifest import load_dataset
-from ..data.published import ensure_local
 from ..errors import ConfigError, ResumableError
 from ..models.families import build_discriminator, build_generator
 from ..records import GeneratorRecord

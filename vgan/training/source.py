@@ -14,8 +14,8 @@ import psutil
 import torch
 from torch import Tensor
 
-from ..data.loader import ClipSet, batch_indices
-from ..data.prefetch import AHEAD, Prefetcher
+from ..data.loading.loader import ClipSet, batch_indices
+from ..data.loading.prefetch import AHEAD, Prefetcher
 from ..errors import BadInputError
 
 GPU_SHARE = 0.4  # of the free memory of a GPU that clips may take; the rest is for the networks

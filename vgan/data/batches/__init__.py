@@ -1,0 +1,1 @@
+"""Batches of videos: made, waiting, rewritten."""

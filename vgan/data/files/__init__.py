@@ -1,0 +1,1 @@
+"""Files as they lie in folders and buckets: listing, remembering, hashing, copying."""

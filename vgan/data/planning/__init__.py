@@ -1,0 +1,1 @@
+"""What an ingest has to do, before it does anything."""

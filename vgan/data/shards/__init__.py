@@ -1,0 +1,1 @@
+"""Shards: how a clip is stored, written and found again."""

@@ -1,0 +1,1 @@
+"""Versions of a dataset: making, judging, committing, listing, pruning."""
