@@ -94,7 +94,7 @@ class IngestConfig(Spec):
         default=10.0,
         gt=0,
         le=100,
-        description="Cut score (0 to 100, as ffmpeg's scdet) above which a clip is never continued.",
+        description="Cut score between chosen frames (0 to 100, much as ffmpeg's scdet) above which no clip goes on.",
     )
     min_motion: float = Field(
         default=0.2,

@@ -48,6 +48,23 @@ def imports(path: Path) -> Iterator[str]:
             yield from (argument.value for argument in node.args if isinstance(argument, ast.Constant))
 
 
+# And so a room of vgan/data.
+DATA_ORDER = (
+    "files",
+    "shards",
+    "buckets",
+    "manifest",
+    "planning",
+    "decoding",
+    "batches",
+    "versions",
+    "ingest",
+    "shapes",
+    "loading",
+    "inspection",
+)
+
+
 def importers(name: str) -> set[str]:
     return {
         str(path.relative_to(ROOT))
@@ -83,6 +100,17 @@ def test_rooms_of_vgan_import_only_what_comes_before_them(path: Path) -> None:
         other = room(imported)
         if other is not None:
             assert ORDER.index(other) <= ORDER.index(own), f"{path}: {own} must not import {other}; order: {ORDER}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "vgan/data").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_rooms_of_the_data_import_only_what_comes_before_them(path: Path) -> None:
+    own = path.relative_to(ROOT / "vgan/data").parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    for imported in (name.split(".") for name in imports(path)):
+        if imported[:2] == ["vgan", "data"] and len(imported) > 2:
+            other = imported[2]
+            assert DATA_ORDER.index(other) <= DATA_ORDER.index(own), f"{path}: {own} must not import {other}"
 
 
 def test_prefect_is_imported_in_flows_and_tasks_only() -> None:

@@ -476,3 +476,11 @@ def test_a_plan_grows_with_the_listing_and_no_faster(tmp_path):
 def test_a_million_videos_make_a_small_plan(tmp_path):
     result = simulate(tmp_path, 1_000_000)
     assert result["task_runs"] <= 20_000 and result["peak_mb"] < 2000
+
+
+def test_equal_videos_in_folders_of_two_labels_are_told(workspace, tmp_path, caplog):
+    videos = write_files(tmp_path / "videos", "cat/1.mp4", "dog/1.mp4", "dog/2.mp4")
+    made = plan(workspace, videos, labels="folder")
+    [double] = [source for part in sources(workspace, made) for source in part if len(source.paths) > 1]
+    assert double.label == "cat"
+    assert "1 videos lie in folders of several labels; cat/1.mp4, dog/1.mp4 are taken as 'cat'" in caplog.text

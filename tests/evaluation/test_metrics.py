@@ -60,6 +60,7 @@ def test_the_kernel_distance_grows_with_the_shift():
     assert distances[-1] <= 2
 
 
+@pytest.mark.e2e
 def test_neighbourhoods_reproduce_the_published_figures():
     """README of the authors' prdc package: N(0, I) in 1,000 dimensions, 10,000 of each, k = 5."""
     rng = np.random.default_rng(2)

@@ -59,6 +59,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Ru
     return workspace, workspace.run(record.run)
 
 
+@pytest.mark.e2e
 def test_a_run_killed_three_times_ends_bit_for_bit_like_an_undisturbed_one(workspace, undisturbed):
     for step in (3, 14, 33):
         folder, child = start_child(workspace, CONFIG)
@@ -108,6 +109,7 @@ def test_a_run_stopped_by_a_signal_resumes_to_the_same_weights(stopped_copy, und
     assert results(folder) == results(undisturbed[1])
 
 
+@pytest.mark.e2e
 def test_a_dataset_version_made_meanwhile_does_not_disturb_a_run(stopped_copy, undisturbed):
     workspace, folder, _ = stopped_copy
     planned = load_dataset(workspace, "shapes")
@@ -253,6 +255,7 @@ def test_the_child_dies_with_its_supervisor(workspace):
     assert not any(Path(f"/proc/{pid}").exists() for pid in children)
 
 
+@pytest.mark.e2e
 def test_a_time_budget_is_measured_once_and_a_resume_keeps_it(workspace):
     config = CONFIG.model_copy(update={"budget": "3s"})
     folder, child = start_child(workspace, config)

@@ -102,6 +102,7 @@ def plan_contents(
     contents.sort()
     rejections = [*listing.rejections, *changes.rejections]
     batches = write_plan_file(folder, _batches(origin, listing, contents, speaker, config, rejections))
+    speaker.log_torn()
     if origin.version and folder.shards.is_dir():
         known.forget_shards({entry.name for entry in os.scandir(folder.shards)})
     return IngestPlan(

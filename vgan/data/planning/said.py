@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -10,6 +11,8 @@ from ...records import Rejection
 from ..files.sidecar import Said, Sidecar
 from ..files.sources import KnownFiles
 from .origin import KnownVideo
+
+log = logging.getLogger(__name__)
 
 
 class Speaker:
@@ -20,6 +23,8 @@ class Speaker:
         self.root = root
         self.sidecar = sidecar
         self.known = known
+        self._torn = 0  # contents that lie in folders of several labels
+        self._example: tuple[str, Sequence[str]] = ("", ())
 
     def of_new(self, paths: Sequence[str]) -> Said | None:
         """Of a content of these names (sorted, below the root); None when it needs a label and has none."""
@@ -28,7 +33,8 @@ class Speaker:
         if self.labels == "sidecar":
             return said if said.label else None
         if self.labels == "folder":
-            return said._replace(label=_folder_of(paths[0]) or _last_part(self.root))
+            self._note(paths, label := _folder_of(paths[0]) or _last_part(self.root))
+            return said._replace(label=label)
         return said._replace(label=None)
 
     def of_known(self, video: KnownVideo, here: Sequence[str], elsewhere: Sequence[str]) -> Said | None:
@@ -53,12 +59,25 @@ class Speaker:
 
     def _folder_label(self, video: KnownVideo, here: Sequence[str], elsewhere: Sequence[str]) -> str | None:
         lowest = min((*here, *elsewhere))
+        self._note((*here, *elsewhere), _folder_of(lowest))
         if folder := _folder_of(lowest):
             return folder
         if lowest in here:
             return _last_part(self.root)
         roots = self.known.other_roots(self.root, lowest, video.digest)
         return _last_part(roots[0]) if roots else video.said.label
+
+    def _note(self, paths: Sequence[str], label: str) -> None:
+        if len(paths) > 1 and len({_folder_of(path) for path in paths}) > 1:
+            self._torn += 1
+            self._example = self._example if self._torn > 1 else (label, paths)
+
+    def log_torn(self) -> None:
+        """Warn of equal videos in folders of several labels: one label is taken, that of the first name."""
+        if self._torn:
+            label, paths = self._example
+            names = ", ".join(paths[:3])
+            log.warning("%d videos lie in folders of several labels; %s are taken as %r", self._torn, names, label)
 
     def no_label(self, path: str) -> Rejection:
         """Of a video that has no label where each needs one."""
