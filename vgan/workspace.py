@@ -175,11 +175,11 @@ class Workspace:
                 hint=f"Name a folder of this machine; {PUBLISHED_VARIABLE} may be a URL.",
             )
         path = Path(chosen).expanduser().absolute()
-        if write:
+        published = os.environ.get(PUBLISHED_VARIABLE, "").strip()
+        if write or published:  # what was published is fetched when it is looked at
             _prove_writable(path)
         elif not path.is_dir():
             raise ConfigError(f"there is no workspace {path}.", hint=f"Name it with --workspace or {ROOT_VARIABLE}.")
-        published = os.environ.get(PUBLISHED_VARIABLE, "").strip()
         if not published:
             return cls(path)
         try:
