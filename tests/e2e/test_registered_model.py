@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from processes import clean_env, free_port, running, vgan, wait_until_answers
 
-NEEDED = ("mlflow", "torch", "numpy", "safetensors", "imageio-ffmpeg")
+NEEDED = ("mlflow", "torch", "numpy", "safetensors", "ffmpeg-python", "imageio-ffmpeg")
 
 USER_CODE = """
 import hashlib, sys
