@@ -213,6 +213,37 @@ class TrainConfig(Spec):
         le=1000,
         description="Checkpoints over the whole budget, evenly spaced; a killed run resumes at one.",
     )
+    init: str | None = Field(
+        default=None,
+        description="Start from these weights instead of fresh ones: models:/NAME@ALIAS, models:/NAME/VERSION, the key "
+        "of a run, or a checkpoint's file.",
+    )
+    augment: Literal["adaptive", "off"] = Field(
+        default="adaptive",
+        description="'adaptive' shifts and cuts out parts of the clips that the discriminator sees, more often the "
+        "better it tells real from generated ones; 'off' never does.",
+    )
+    stop_on_collapse: bool = Field(
+        default=False, description="Stop, and fail, when the generator has collapsed to a few clips."
+    )
+    stop_when_indistinguishable: bool = Field(
+        default=False,
+        description="End before the budget is used up when a test on held-out clips can no longer tell them from "
+        "generated ones.",
+    )
+    deterministic: bool = Field(
+        default=False, description="Use only operations that give the same bits again on a GPU, which is slower."
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        default="auto", description="Compile the networks; 'auto' does so on a GPU, where it pays."
+    )
+    processes: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Training processes on this machine, each with its share of the batch; empty takes one for each "
+        "GPU.",
+    )
 
 
 class EvaluateConfig(Spec):

@@ -16,7 +16,10 @@ INGEST = {
     "--exclude-synthetic", "--missing", "--max-missing", "--max-rejected", "--follow-outside", "--videos-per-batch",
     "--video-timeout", "--workers",
 }  # fmt: skip
-TRAIN = {"--preset", "--budget", "--device", "--seed", "--batch", "--threads", "--checkpoints"}
+TRAIN = {
+    "--preset", "--budget", "--device", "--seed", "--batch", "--threads", "--checkpoints", "--init", "--augment",
+    "--stop-on-collapse", "--stop-when-indistinguishable", "--deterministic", "--compile", "--processes",
+}  # fmt: skip
 SURFACE = {
     "doctor": COMMON,
     "demo": COMMON | {"--budget"},
@@ -25,7 +28,7 @@ SURFACE = {
     "datasets": COMMON
     | {"--name", "--compare", "--with", "--prune", "--keep", "--trained-too", "--yes"},
     "verify": COMMON | {"--name"},
-    "train": COMMON | TRAIN | {"--name"},
+    "train": COMMON | TRAIN | {"--name", "--dry-run"},
     "evaluate": COMMON | {"--run", "--clips", "--seed", "--bootstrap"},
     "register": COMMON | {"--run", "--model-name", "--alias"},
     "sample": COMMON | {"--model", "--out", "--num", "--seed", "--label", "--fps"},
