@@ -124,7 +124,8 @@ def _decide(folder: RunFolder, config: RunConfig, device: torch.device, source: 
         state = probe[0] if probe else build_state(config, device)
         probe[:] = [state]
         video_BCTHW, label_B = source.at(state.steps)
-        train_step(state, config.recipe, video_BCTHW, label_B, seed=0, budget=1 << 40, bf16=bf16)
+        adaptive = config.config.augment == "adaptive"
+        train_step(state, config.recipe, video_BCTHW, label_B, seed=0, budget=1 << 40, bf16=bf16, adaptive=adaptive)
 
     return decide_budget(folder, config, device, step)
 
@@ -169,6 +170,7 @@ def step_once(run: Run) -> dict[str, float]:
         seed=run.config.config.seed,
         budget=run.budget.clips,
         bf16=run.budget.bf16,
+        adaptive=run.config.config.augment == "adaptive",
     )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import DivergedError
 from ..models.interface import Discriminator, Generator
+from .augment import Augmentation, Draws, augment
 from .ema import update_average
 from .losses import discriminator_loss, generator_loss, gradient_norms
 from .recipe import Recipe
@@ -31,6 +32,7 @@ class TrainState:
     average: Generator
     adam_generator: torch.optim.Adam
     adam_discriminator: torch.optim.Adam
+    augmentation: Augmentation
     steps: int = 0
 
     @classmethod
@@ -39,7 +41,8 @@ class TrainState:
         average = copy.deepcopy(generator).requires_grad_(False)
         adam_generator = torch.optim.Adam(generator.parameters(), betas=(0.0, recipe.beta2), foreach=True)
         adam_discriminator = torch.optim.Adam(discriminator.parameters(), betas=(0.0, recipe.beta2), foreach=True)
-        return cls(generator, discriminator, average, adam_generator, adam_discriminator)
+        augmentation = Augmentation.start(next(generator.parameters()).device)
+        return cls(generator, discriminator, average, adam_generator, adam_discriminator, augmentation)
 
 
 def step_seed(seed: int, step: int, use: str) -> int:
@@ -61,6 +64,7 @@ def train_step(
     seed: int,
     budget: int,
     bf16: bool,
+    adaptive: bool = False,
 ) -> dict[str, float]:
     """Take one step in place and return its figures.
 
@@ -72,6 +76,7 @@ def train_step(
         seed: of the run.
         budget: clips of the whole run.
         bf16: run the networks' bodies in bfloat16; losses, penalties and weights stay float32.
+        adaptive: augment what the discriminator sees, with the state's probability, and adapt that.
 
     Raises:
         DivergedError: a loss or gradient is not finite; the weights and the optimizers are as before that update.
@@ -86,12 +91,25 @@ def train_step(
     z_BZ = torch.randn(len(real_BCTHW), state.generator.latent, generator=random).to(real_BCTHW.device)
     with autocast(real_BCTHW.device.type, bf16):
         fake_BCTHW = state.generator(z_BZ, label_B)
+    if adaptive:
+        real_BCTHW, fake_BCTHW = _augmented(state, real_BCTHW, fake_BCTHW, seed)
     gamma = recipe.gamma(clips, budget)
     figures = _discriminator_step(state, recipe, real_BCTHW, fake_BCTHW.detach(), label_B, gamma, bf16)
     figures |= _generator_step(state, recipe, real_BCTHW, fake_BCTHW, label_B, bf16)
+    if adaptive:
+        state.augmentation.adapt(figures["told_apart"], recipe.batch, budget)
+        figures["augment_probability"] = state.augmentation.probability.item()
     state.steps += 1
     update_average(state.average, state.generator, recipe.ema_decay(clips + recipe.batch))
     return figures | {"gamma": gamma, "lr": state.adam_generator.param_groups[0]["lr"]}
+
+
+def _augmented(state: TrainState, real_BCTHW: Tensor, fake_BCTHW: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """What both networks' steps show the discriminator, each clip with a draw of its own."""
+    num, probability = len(real_BCTHW), state.augmentation.probability
+    draws = Draws.of(2 * num, torch.Generator().manual_seed(step_seed(seed, state.steps, "augment")))
+    real, fake = draws.clips(0, num), draws.clips(num, 2 * num)
+    return augment(real_BCTHW, probability, real), augment(fake_BCTHW, probability, fake)
 
 
 def autocast(device: str, bf16: bool) -> contextlib.AbstractContextManager[object]:
@@ -120,6 +138,7 @@ def _discriminator_step(
         "r1": r1.item(),
         "r2": r2.item(),
         "gap": (real_B - fake_B).mean().item(),
+        "told_apart": (real_B > fake_B).float().mean().item(),
         "grad_d": norm,
     }
 
