@@ -83,6 +83,16 @@ def test_random_pixels_are_no_object(shapes64, real):
     assert scores["background"] > 100
 
 
+def test_blobs_and_a_single_kind_are_not_squares_told_from_discs(shapes64, real):
+    clips, labels = shapes64
+    assert figures(clips, labels, real)["kinds"] == 1
+    assert figures(blurred(clips, np.random.default_rng(0)), labels, real)["kinds"] < 0.6  # blurred, all are discs
+    for kind in (False, True):
+        one = np.flatnonzero((real[0].cell & 8 > 0) == kind)
+        assert 0.4 < figures(clips[one], labels[one], real)["kinds"] < 0.6
+    assert figures(np.zeros_like(clips), labels, real)["kinds"] == 0
+
+
 def test_two_objects_are_not_one(shapes64, real):
     clips, labels = shapes64
     both = np.maximum(clips, np.roll(clips, clips.shape[3] // 2, axis=3))  # its twin half a frame beside it

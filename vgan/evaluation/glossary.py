@@ -26,6 +26,7 @@ PROBES: dict[str, tuple[str, str]] = {
     "background": ("Background", "Mean brightness around the object, 0 to 255; 0 is black."),
     "colour_drift": ("Colour drift", "How far the colour strays within a clip, 0 to 255; 0 is constant."),
     "purity": ("Shape purity", "Overlap with the ideal square or disc, 0 to 1."),
+    "kinds": ("Squares and discs", "Share of clips that are as plainly a square or a disc as real ones."),
     "cells": ("Kinds covered", "Share of the kinds of real clips (class, colour, shape, size) that appear."),
 }
 

@@ -11,6 +11,8 @@ still picture, by one perfect clip made again and again.
     background    mean brightness around the object, 0 to 255; of the whole frame where no object is
     colour_drift  how far the object's colour strays from its mean over the clip, 0 to 255
     purity        overlap of the object with the ideal square or disc of its size, 0 to 1
+    kinds         share of clips that are as plainly a square or a disc as all but the vaguest twentieth of real
+                  ones, each kind counting at most as often as among real clips: only one kind gives about half
     cells         share of the kinds of real clips (class x colour x kind x size) that appear
 
 Shapes: N clips, T frames, H height, W width, C colours.
@@ -33,6 +35,7 @@ DARK = 32.0  # a frame whose brightest pixel is below shows nothing
 AREA = (0.006, 0.08)  # of the frame; the law's smallest disc has .012, its largest square .048
 COMPACT = 0.25  # second moment over area: a disc has .159, a square .167, two objects far more
 CHUNK = 32  # clips measured at once
+VAGUE = 0.05  # share of real clips of a kind that need not be told
 REAL_AT_LEAST = 0.95  # what real clips must reach for the data to count as shapes
 
 
@@ -44,6 +47,7 @@ class Traits:
     background: Double  # [N] 0 to 255
     drift: Double  # [N] 0 to 255
     purity: Double  # [N] 0 to 1
+    roundness: Double  # [N] overlap with the ideal disc less that with the ideal square, -1 to 1
     travel: Double  # [N, 2] (x, y) over the clip, in parts of the frame, y downwards
     cell: Labels  # [N] kind of clip without its class, 0 to 31; -1 where none can be told
 
@@ -88,7 +92,21 @@ def summarise(traits: Traits, labels_N: Labels, real: Traits, real_labels_N: Lab
         "background": float(traits.background.mean()),
         "colour_drift": _mean_or(traits.drift, 255.0),
         "purity": float(traits.purity.mean()),
+        "kinds": _plain_kinds(traits.roundness, real.roundness),
     }
+
+
+def _plain_kinds(roundness_N: Double, real_N: Double) -> float:
+    """Share of clips that are told to be a square or a disc as plainly as real ones; see `kinds` above."""
+    told, usual = 0.0, 0.0
+    for sign in (1, -1):
+        real_kind = sign * real_N[sign * real_N > 0]
+        if len(real_kind):
+            plain = np.quantile(real_kind, VAGUE)
+            share = float((sign * real_N >= plain).mean())
+            told += min(share, float((sign * roundness_N >= plain).mean()))  # nan is not plain
+            usual += share
+    return told / usual if usual else 0.0
 
 
 def _forward(travel_N2: Double, labels_N: Labels) -> Double:
@@ -140,6 +158,7 @@ def _measure_chunk(clips_NTHWC: NDArray[np.float32]) -> Traits:
         background=background_NT.mean(1).astype(np.float64),
         drift=np.where(valid_N >= 0.5, _drift(colour_NTC, objects.valid), np.nan),
         purity=(purity_NTk.max(2) * objects.valid).mean(1),
+        roundness=_roundness(purity_NTk, objects.valid),
         travel=_travel(objects, bright_NTHW.shape[2:4]),
         cell=_cells(objects, colour_NTC, purity_NTk, bright_NTHW.shape[2:4]),
     )
@@ -208,6 +227,12 @@ def _overlap(objects: _Objects, kind: str) -> Double:
     both = np.minimum(ideal, objects.cover).sum((2, 3), dtype=np.float64)
     either = np.maximum(ideal, objects.cover).sum((2, 3), dtype=np.float64)
     return both / np.maximum(either, 1e-9)
+
+
+def _roundness(purity_NTk: Double, valid_NT: NDArray[np.bool_]) -> Double:
+    """[N] mean over valid frames; nan below half valid frames."""
+    margin_N = ((purity_NTk[..., 1] - purity_NTk[..., 0]) * valid_NT).sum(1) / np.maximum(valid_NT.sum(1), 1)
+    return np.where(valid_NT.mean(1) >= 0.5, margin_N, np.nan)
 
 
 def _travel(objects: _Objects, size: tuple[int, ...]) -> Double:
