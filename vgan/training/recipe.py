@@ -6,6 +6,7 @@ Every schedule counts clips seen, so that a two-minute and a two-day run share o
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from pydantic import Field
 
@@ -29,6 +30,21 @@ class Recipe(Spec):
         default=16.0, gt=0, description="Weight of R1 and R2 (means over frames) at the beginning."
     )
     gamma_end: float = Field(default=1.6, gt=0, description="Weight of R1 and R2 at the end; exponential between.")
+    penalty: Literal["exact", "finite"] = Field(
+        default="exact",
+        description="R1 and R2 by a second derivative, or estimated from the logit of a clip nearby.",
+    )
+    penalty_every: int = Field(
+        default=1, ge=1, le=64, description="Steps from one penalty to the next; its weight is multiplied by them."
+    )
+    penalty_sigma: float = Field(
+        default=0.1, gt=0, le=1, description="How far the clip nearby is, in standard deviations of its noise."
+    )
+    updates: Literal["alternating", "simultaneous"] = Field(
+        default="alternating",
+        description="Whether the generator learns from the discriminator after its update, or from the one before it, "
+        "which saves half of the discriminator's work.",
+    )
     clip_norm: float = Field(default=1.0, gt=0, description="Gradients longer than this are shortened to it.")
     ema_clips: float = Field(default=2000.0, gt=0, description="Longest half-life of the averaged generator, in clips.")
     ema_share: float = Field(
