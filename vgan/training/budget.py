@@ -33,20 +33,25 @@ def decide_budget(folder: RunFolder, config: RunConfig, device: torch.device, st
     """
     if (known := read_budget(folder)) is not None:
         return known
+    budget = propose_budget(config, device, step)
+    write_atomic(folder.plan, budget.to_json())
+    return budget
+
+
+def propose_budget(config: RunConfig, device: torch.device, step: Callable[[], object]) -> RunBudget:
+    """The budget that a run which starts now on `device` would get; measures `step` when it is one of time."""
     started = time.monotonic()
     seconds = Budget.parse(config.config.budget).seconds
     per_step = None if seconds is None else measure(device, step, seconds)
     left = 0.0 if seconds is None else (seconds - (time.monotonic() - started)) * RESERVE
     steps = budget_steps(config, per_step or 1.0, left)
-    budget = RunBudget(
+    return RunBudget(
         run=config.run,
         steps=steps,
         clips=steps * config.recipe.batch,
         bf16=supports_bf16(device),
         clips_per_second=None if per_step is None else round(config.recipe.batch / per_step, 2),
     )
-    write_atomic(folder.plan, budget.to_json())
-    return budget
 
 
 def measure(device: torch.device, step: Callable[[], object], budget_seconds: float) -> float:

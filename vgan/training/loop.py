@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from .. import __version__
 from ..data.buckets.published import ensure_local
@@ -118,16 +119,19 @@ def open_run(workspace: Workspace, key: str, stop: Callable[[], bool]) -> Run:
 def _decide(folder: RunFolder, config: RunConfig, device: torch.device, source: ClipSource) -> RunBudget:
     """The run's budget; measured, where that is needed, on a copy of the run that nothing else sees."""
     probe: list[TrainState] = []
-    bf16 = supports_bf16(device)
 
     def step() -> None:
         state = probe[0] if probe else build_state(config, device)
         probe[:] = [state]
-        video_BCTHW, label_B = source.at(state.steps)
-        adaptive = config.config.augment == "adaptive"
-        train_step(state, config.recipe, video_BCTHW, label_B, seed=0, budget=1 << 40, bf16=bf16, adaptive=adaptive)
+        trial_step(config, state, *source.at(state.steps))
 
     return decide_budget(folder, config, device, step)
+
+
+def trial_step(config: RunConfig, state: TrainState, video_BCTHW: Tensor, label_B: Tensor | None) -> None:
+    """One step of a copy of the run that is thrown away: it costs what a step of the run costs."""
+    bf16, adaptive = supports_bf16(video_BCTHW.device), config.config.augment == "adaptive"
+    train_step(state, config.recipe, video_BCTHW, label_B, seed=0, budget=1 << 40, bf16=bf16, adaptive=adaptive)
 
 
 def build_state(config: RunConfig, device: torch.device) -> TrainState:
