@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Protocol
+
+PACE_SECONDS = 30.0  # over which speed is measured
 
 
 class Progress(Protocol):
@@ -15,3 +18,44 @@ class Progress(Protocol):
 
 def silent(done: float, total: float, note: str) -> None:
     """Listen to nothing."""
+
+
+class Pace:
+    """How fast work goes now, and how long it still takes, from what is done at moments that it is told of.
+
+    What was done before the first moment, by an earlier attempt, is not counted.
+    """
+
+    def __init__(self) -> None:
+        self._told: deque[tuple[float, float]] = deque()
+
+    def tell(self, at: float, done: float) -> None:
+        """At second `at` of any clock, `done` units are done; fewer than before begins anew."""
+        if self._told and (done < self._told[-1][1] or at < self._told[-1][0]):
+            self._told.clear()
+        self._told.append((at, done))
+        while len(self._told) > 2 and self._told[1][0] <= at - PACE_SECONDS:
+            self._told.popleft()
+
+    @property
+    def speed(self) -> float | None:
+        """Units a second over the last half a minute, or since the last moment but one; None before two moments."""
+        if len(self._told) < 2:
+            return None
+        (start, before), (end, done) = self._told[0], self._told[-1]
+        return (done - before) / (end - start) if end > start else None
+
+    def seconds_left(self, total: float) -> float | None:
+        """Until `total` units are done at this speed; None when that cannot be said."""
+        speed = self.speed
+        return (total - self._told[-1][1]) / speed if speed else None
+
+
+def duration(seconds: float) -> str:
+    """A time for people, in its two largest units: '45 s', '12 min 5 s', '3 h 20 min', '2 d 4 h'."""
+    whole = round(seconds)
+    for size, unit, smaller, name in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {unit} {rest} {name}" if rest else f"{whole // size} {unit}"
+    return f"{whole} s"

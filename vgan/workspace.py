@@ -106,6 +106,11 @@ class RunFolder:
         return self.path / "timing.jsonl"
 
     @property
+    def progress(self) -> Path:
+        """How far the present attempt is, for bars; written over every few seconds."""
+        return self.path / "progress.json"
+
+    @property
     def generator(self) -> Path:
         """Folder with generator.json and weights.safetensors: the EMA generator, ready to use."""
         return self.path / "generator"

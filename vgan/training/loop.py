@@ -24,6 +24,7 @@ from ..workspace import RunFolder, Workspace
 from .budget import decide_budget, supports_bf16
 from .checkpoint import resume, save_checkpoint
 from .export import commit_run
+from .heartbeat import Pulse
 from .plan import RunBudget, RunConfig, read_config
 from .preview import write_final, write_sheet
 from .source import ClipSource
@@ -70,8 +71,11 @@ def train_run(workspace: Workspace, key: str, stop: Callable[[], bool]) -> None:
     report_every = math.ceil(steps / REPORTS)
     save_every = math.ceil(steps / run.config.config.checkpoints)
     log_timing(run, "start")
+    pulse = Pulse(run.folder)
+    pulse.beat(state.steps, {})
     while state.steps < steps:
         figures = step_once(run)
+        pulse.beat(state.steps, figures, last=state.steps == steps)
         if state.steps % report_every == 0 or state.steps == steps:
             log_metrics(run, figures)
         stopping = run.stop()

@@ -27,6 +27,7 @@ from ..progress import Progress, silent
 from ..records import Dataset, TrainedRun
 from ..storage import lease, read_bytes, sha256_file
 from ..workspace import RunFolder, Workspace
+from .heartbeat import Listener
 from .plan import prepare, read_budget, run_key
 
 log = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ class Attempt:
     def __init__(self, workspace: Workspace, key: str, progress: Progress, on_metrics: MetricsListener | None) -> None:
         self.folder = workspace.run(key)
         self.command = [sys.executable, "-m", "vgan.training", "--workspace", str(workspace.root), "--run", key]
-        self.progress = progress
+        self.heartbeats = Listener(self.folder, progress)
         self.on_metrics = on_metrics
         self.last_step = 0
         self.metrics_size = -1
@@ -147,10 +148,15 @@ class Attempt:
         self._deliver()
 
     def _deliver(self) -> None:
-        """Hand on the lines of metrics.jsonl that are new; reads the whole file, since a resume cuts it back."""
+        """Hand on the heartbeat, and the lines of metrics.jsonl that are new."""
         budget = read_budget(self.folder)
-        if budget is None or not self.folder.metrics.exists():
-            return
+        if budget is not None:
+            self.heartbeats.look(budget)
+        if self.on_metrics is not None and self.folder.metrics.exists():
+            self._deliver_metrics(self.on_metrics)
+
+    def _deliver_metrics(self, on_metrics: MetricsListener) -> None:
+        """Reads the whole file, since a resume cuts it back."""
         content = self.folder.metrics.read_bytes()
         if len(content) == self.metrics_size:
             return
@@ -160,9 +166,7 @@ class Attempt:
             if line["step"] <= self.last_step:
                 continue
             self.last_step = line["step"]
-            if self.on_metrics:
-                self.on_metrics(line)
-            self.progress(line["clips"], budget.clips, f"step {line['step']}/{budget.steps}")
+            on_metrics(line)
 
 
 @contextmanager
