@@ -43,6 +43,13 @@ def generate(workspace: Workspace, model: str, out: Path, config: SampleConfig) 
     with generator_folder(workspace, model) as (folder, name):
         sampler = Sampler(folder)
         written = write_samples(
-            sampler, out, num=config.num, seed=config.seed, label=config.label, fps=config.fps, model_name=name
+            sampler,
+            out,
+            num=config.num,
+            seed=config.seed,
+            label=config.label,
+            fps=config.fps,
+            model_name=name,
+            frames=config.frames,
         )
     return [path for path in written if path.suffix == ".mp4"]

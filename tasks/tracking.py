@@ -54,10 +54,11 @@ SIGNATURE = ModelSignature(
             ParamSpec("seed", DataType.long, 0),
             ParamSpec("label", DataType.string, ""),
             ParamSpec("output", DataType.string, "array"),
+            ParamSpec("frames", DataType.long, 0),
         ]
     ),
 )
-INPUT_EXAMPLE = (pd.DataFrame({"num_videos": [1]}), {"seed": 0, "label": "", "output": "array"})
+INPUT_EXAMPLE = (pd.DataFrame({"num_videos": [1]}), {"seed": 0, "label": "", "output": "array", "frames": 0})
 
 
 def tracking_uri(workspace: Workspace) -> str:

@@ -281,6 +281,12 @@ class SampleConfig(Spec):
     fps: float | None = Field(
         default=None, gt=0, le=120, description="Frames per second of the files; empty takes the data's."
     )
+    frames: int | None = Field(
+        default=None,
+        ge=2,
+        le=10_000,
+        description="Frames of a clip; empty takes as many as were trained. Longer clips go on moving, to and fro.",
+    )
 
 
 def build(kind: type[SpecT], values: dict[str, Any]) -> SpecT:

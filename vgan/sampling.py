@@ -116,6 +116,7 @@ def write_samples(
     label: str | int | None = None,
     fps: float | None = None,
     model_name: str | None = None,
+    frames: int | None = None,
 ) -> list[Path]:
     """Write `num` clips as mp4 files, a contact sheet of the first ones, and samples.json, written last.
 
@@ -129,6 +130,7 @@ def write_samples(
         label: class name or index; None lets the classes take turns.
         fps: frames per second of the files; None takes the data's.
         model_name: the model named in the metadata; None takes the dataset's name.
+        frames: length of each clip; None takes the trained one.
 
     Returns:
         All files written, samples.json last.
@@ -140,7 +142,7 @@ def write_samples(
     record, root = sampler.record, Path(folder)
     rate = fps or record.fps
     model = model_name or record.dataset
-    clips, indices = sampler.stream(num, seed, label), sampler.label_indices(num, label)
+    clips, indices = sampler.stream(num, seed, label, frames), sampler.label_indices(num, label)
     rows: list[dict[str, object]] = []
     shown: list[Uint8] = []
     for i, clip_THWC in enumerate(clips):
@@ -158,6 +160,7 @@ def write_samples(
         "run": record.run,
         "weights_sha256": record.weights_sha256,
         "fps": rate,
+        "frames": frames or record.frames,
         "clips": rows,
     }
     write_atomic(root / "samples.json", json.dumps(listing, indent=1).encode() + b"\n")

@@ -31,7 +31,7 @@ SURFACE = {
     "train": COMMON | TRAIN | {"--name", "--dry-run"},
     "evaluate": COMMON | {"--run", "--clips", "--seed", "--bootstrap"},
     "register": COMMON | {"--run", "--model-name", "--alias"},
-    "sample": COMMON | {"--model", "--out", "--num", "--seed", "--label", "--fps"},
+    "sample": COMMON | {"--model", "--out", "--num", "--seed", "--label", "--fps", "--frames"},
     "run": COMMON | INGEST | TRAIN | {"--videos", "--name", "--model-name", "--alias"}
     | {"--evaluate-clips", "--evaluate-seed", "--evaluate-bootstrap"},
 }  # fmt: skip

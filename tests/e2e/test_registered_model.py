@@ -30,6 +30,8 @@ assert clips.shape == (2, 8, 32, 32, 3) and clips.dtype == "uint8", (clips.shape
 again = model.predict(pandas.DataFrame({"num_videos": [1]}), params={"seed": 8, "label": "up"})
 assert (clips[1] == again[0]).all()
 assert (clips[0] != clips[1]).any()
+long = model.predict(pandas.DataFrame({"num_videos": [1]}), params={"seed": 7, "label": "up", "frames": 20})
+assert long.shape[1] == 20 and (long[0, :8] == clips[0]).all()
 rows = model.predict(asked, params={"seed": 7, "label": "up", "output": "mp4"})
 assert list(rows["label"]) == ["up", "up"] and list(rows["seed"]) == [7, 8]
 print(hashlib.sha256(clips.tobytes()).hexdigest(), rows["mp4_base64"][0])

@@ -82,13 +82,28 @@ class Film(nn.Module):
 def legendre(times_T: Tensor, frames: int, degree: int) -> Tensor:
     """Legendre polynomials of degree 0 to `degree` - 1 at these times (in frames): [T, K].
 
-    Frame 0 to `frames` - 1 are mapped to -1..1. A time beyond is reflected back, so that a
-    longer clip walks its path to and fro instead of leaving the range that was trained.
+    Frame 0 to `frames` - 1 are mapped to -1..1. A longer clip walks its path to and fro: past an end it slows
+    down, turns half a frame beyond and comes back two frames later, so that neither place nor velocity jumps.
+    Out there, where no clip was trained, the path goes on straight instead of along its polynomials.
     """
     span = max(frames - 1, 1)
-    phase_T = torch.remainder(times_T, 2 * span)
-    x_T = torch.minimum(phase_T, 2 * span - phase_T) * (2 / span) - 1
+    inside_T, outside_T = _to_and_fro(times_T, span)
+    x_T, beyond_T = inside_T * (2 / span) - 1, outside_T * (2 / span)
     columns = [torch.ones_like(x_T), x_T]
     for n in range(1, degree - 1):
         columns.append(((2 * n + 1) * x_T * columns[n] - n * columns[n - 1]) / (n + 1))  # Bonnet's recursion
-    return torch.stack(columns[:degree], 1)
+    side_T = torch.sign(beyond_T)  # P_n'(1) = n (n + 1) / 2, and P_n'(-1) the same but for the sign of odd n + 1
+    straight = [beyond_T * side_T ** (n + 1) * (n * (n + 1) / 2) for n in range(degree)]
+    return torch.stack(columns[:degree], 1) + torch.stack(straight, 1)
+
+
+def _to_and_fro(times_T: Tensor, span: int) -> tuple[Tensor, Tensor]:
+    """Where between 0 and `span` each time is, and how far past an end (below 0: before the first), in frames.
+
+    Times from 0 to `span` stay what they are. A turn is s - s^2 / 2 over s = 0..2: it leaves an end with velocity 1
+    and comes back with velocity -1.
+    """
+    phase_T = torch.remainder(times_T, 2 * span + 4)
+    inside_T = torch.minimum(phase_T, 2 * span + 2 - phase_T).clamp(0, span)
+    late_T, early_T = ((phase_T - end).clamp(0, 2) for end in (span, 2 * span + 2))
+    return inside_T, (late_T - late_T.square() / 2) - (early_T - early_T.square() / 2)

@@ -24,18 +24,28 @@ def latent(generator: Generator, seed: int) -> Tensor:
 def generate_clip(generator: Generator, seed: int, label: int | None, frames: int | None = None) -> Uint8:
     """One clip, uint8 [T, H, W, 3].
 
-    Clips are made one at a time: in a larger batch the libraries choose other kernels, and
-    the same seed would no longer give the same pixels.
+    Clips are made one at a time, and long ones in pieces of the trained length: in a larger batch the libraries
+    choose other kernels, and the same seed would no longer give the same pixels. A long clip so begins with
+    exactly the short one, and needs no more memory.
 
     Args:
         generator: in float32.
         seed: 0 or more.
         label: class index; None without classes.
-        frames: length; None for the trained one. Longer clips walk the motion to and fro.
+        frames: length; None for the trained one. Longer clips walk the motion to and fro (`blocks.legendre`).
     """
     device = next(generator.parameters()).device
     label_B = None if label is None else torch.tensor([label], device=device)
-    times_T = None if frames is None else torch.arange(frames, device=device)
-    video_BCTHW: Tensor = generator(latent(generator, seed).to(device), label_B, times_T)
+    z_BZ = latent(generator, seed).to(device)
+    length, piece = frames or generator.shape.frames, generator.shape.frames
+    pieces: list[Uint8] = []
+    for start in range(0, length, piece):
+        times_T = None if start == 0 else torch.arange(start, start + piece, device=device)
+        pieces.append(_to_pixels(generator(z_BZ, label_B, times_T)))
+    return np.concatenate(pieces)[:length] if len(pieces) > 1 else pieces[0][:length]
+
+
+def _to_pixels(video_BCTHW: Tensor) -> Uint8:
+    """The first clip of a batch in [-1, 1] -> uint8 [T, H, W, 3]."""
     pixels_THWC = video_BCTHW[0].permute(1, 2, 3, 0).add(1).mul(127.5).round_().clamp_(0, 255)
     return np.asarray(pixels_THWC.to(torch.uint8).cpu().contiguous().numpy(), np.uint8)

@@ -2,7 +2,8 @@
 
 Input: a data frame with one row and the column `num_videos` (1 to 256).
 Params: `seed` (long; clip i uses seed + i), `label` (class name, "" takes the classes in turn),
-`output` ("array": uint8 [N, T, H, W, 3]; "mp4": a data frame with columns seed, label, mp4_base64).
+`output` ("array": uint8 [N, T, H, W, 3]; "mp4": a data frame with columns seed, label, mp4_base64),
+`frames` (long; T, 0 takes the trained length, longer clips go on moving to and fro).
 
 It needs mlflow, torch, numpy and safetensors, and ffmpeg and ffmpeg-python for mp4; the code that builds the
 network comes with the model and is checked against its hashes before it is imported.
@@ -29,6 +30,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
 
 MAX_VIDEOS = 256
+MAX_FRAMES = 4096
 OUTPUTS = ("array", "mp4")
 Output = npt.NDArray[np.uint8] | pd.DataFrame
 
@@ -83,10 +85,10 @@ class VideoGenerator(PythonModel):
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> Output:
         """Generate `num_videos` clips; see the module's docstring for input, params and output."""
-        options = {"seed": 0, "label": "", "output": "array", **(params or {})}
+        options = {"seed": 0, "label": "", "output": "array", "frames": 0, **(params or {})}
         num = self._check(model_input, options)
         seed, label = int(options["seed"]), str(options["label"]) or None
-        clips_NTHWC: np.ndarray = np.asarray(self.sampler.sample(num, seed, label))
+        clips_NTHWC: np.ndarray = np.asarray(self.sampler.sample(num, seed, label, int(options["frames"]) or None))
         if options["output"] == "array":
             return clips_NTHWC
         indices: list[int | None] = self.sampler.label_indices(num, label)
@@ -103,6 +105,8 @@ class VideoGenerator(PythonModel):
             raise _refused(f"label {options['label']!r} is not one of {', '.join(labels) or '(no labels)'}")
         if int(options["seed"]) < 0:
             raise _refused(f"seed {options['seed']} is negative")
+        if not 0 <= int(options["frames"]) <= MAX_FRAMES:
+            raise _refused(f"frames {options['frames']} is not between 0 and {MAX_FRAMES}")
         return int(model_input["num_videos"].iloc[0])
 
     def _mp4_row(self, frames_THWC: np.ndarray, seed: int, label: str) -> dict[str, Any]:
