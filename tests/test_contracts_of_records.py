@@ -69,10 +69,15 @@ def test_a_digest_is_the_same_under_every_hash_seed_and_locale() -> None:
     assert found == {digest_of({"a": {"x": True, "y": None}, "b": [1.5, "ü"]}) + "\n"}
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"path": 1}', '{"schema_version": 2}', "\x80\x04K\x01."])
+@pytest.mark.parametrize("text", ["", "{}", '{"path": 1}', '{"schema_version": 0}', "\x80\x04K\x01."])
 def test_what_is_no_record_is_refused_with_its_place(text: str) -> None:
     with pytest.raises(errors.CorruptDataError, match="somewhere"):
         Rejection.from_json(text, "somewhere")
+
+
+def test_a_record_of_a_newer_schema_asks_for_an_upgrade() -> None:
+    with pytest.raises(errors.ConfigError, match=r"somewhere .*schema 2.*Upgrade"):
+        Rejection.from_json('{"schema_version": 2, "surprise": true}', "somewhere")
 
 
 def test_exit_codes_are_these() -> None:

@@ -14,11 +14,12 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .config import NOT_OF_CONTENT, EvaluateConfig, IngestConfig, TrainConfig
-from .errors import CorruptDataError
+from .errors import ConfigError, CorruptDataError
 
 Split = Literal["train", "heldout"]
 REJECTIONS_SHOWN = 1000  # of an IngestReport; the batches hold all
 INGEST_VERSION = 2  # of decoding, cutting and writing: with another, equal videos would give other bytes
+SCHEMA: Literal[1] = 1  # of every record; a reader refuses newer ones
 RecordT = TypeVar("RecordT", bound="Record")
 
 
@@ -42,7 +43,7 @@ class Record(BaseModel):
     """Base of every record; unknown fields are refused, so an old reader never half-reads a new record."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1] = SCHEMA
 
     def digest(self) -> str:
         """sha256 of the canonical JSON of this record."""
@@ -54,16 +55,35 @@ class Record(BaseModel):
 
     @classmethod
     def from_json(cls: type[RecordT], text: bytes | str, where: str) -> RecordT:
-        """Parse a record; raises CorruptDataError naming `where` when it is not one."""
+        """Parse a record.
+
+        Raises:
+            CorruptDataError: naming `where`, when it is not one.
+            ConfigError: a newer vgan wrote it, and only a newer one can read it.
+        """
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
+            refuse_newer(text, cls.__name__, where)
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"])) or "the whole record"
             raise CorruptDataError(
-                f"{where} is not a {cls.__name__} record of schema 1: {field}: {first['msg']}.",
+                f"{where} is not a {cls.__name__} record of schema {SCHEMA}: {field}: {first['msg']}.",
                 hint="Restore it from a backup or remove it and run the stage again.",
             ) from error
+
+
+def refuse_newer(text: bytes | str, kind: str, where: str) -> None:
+    """Raise ConfigError when `text` is a record of a schema that is newer than this code's."""
+    try:
+        schema: Any = json.loads(text)["schema_version"]
+    except (ValueError, KeyError, TypeError, IndexError):
+        return
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise ConfigError(
+            f"{where} was written by a newer vgan: it is a {kind} of schema {schema}, and this one reads {SCHEMA}.",
+            hint="Upgrade vgan.",
+        )
 
 
 class Rejection(Record):

@@ -30,10 +30,22 @@ STALE_SECONDS = 60.0  # a lease whose heartbeat is older belongs to a dead owner
 HEARTBEAT_SECONDS = 10.0
 
 
+_passed: dict[str, int] = {}  # how often this process came by each fault point
+
+
 def fault_point(name: str) -> None:
-    """Kill this process here when VGAN_FAULT names this point: how tests cut a write in half."""
-    if os.environ.get("VGAN_FAULT") == name:
-        os.kill(os.getpid(), 9)
+    """Kill this process here when VGAN_FAULT names this point: how tests cut a write in half.
+
+    `VGAN_FAULT=before_rename` kills at the first time, `before_rename:3` at the third.
+    """
+    asked = os.environ.get("VGAN_FAULT")
+    if not asked:
+        return
+    point, _, time_of = asked.partition(":")
+    if point == name:
+        _passed[name] = _passed.get(name, 0) + 1
+        if _passed[name] == int(time_of or 1):
+            os.kill(os.getpid(), 9)
 
 
 @contextlib.contextmanager
@@ -59,6 +71,7 @@ def atomic_file(path: Path, *, rename: Callable[[], Path] | None = None) -> Gene
         temporary = path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}"
         try:
             with open(temporary, "xb") as file:
+                fault_point("after_open")
                 yield file
                 file.flush()
                 fault_point("before_fsync")
@@ -68,6 +81,7 @@ def atomic_file(path: Path, *, rename: Callable[[], Path] | None = None) -> Gene
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+        fault_point("before_folder_fsync")
         fsync_folder(path.parent)
 
 

@@ -131,6 +131,11 @@ class RunFolder:
         return self.path / "train.log"
 
     @property
+    def diverged(self) -> Path:
+        """What was seen when training last met figures that are not finite; not there when it never did."""
+        return self.path / "diverged.json"
+
+    @property
     def lease(self) -> Path:
         """Held by the one training that may write here."""
         return self.path / "lease.json"

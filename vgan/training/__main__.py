@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from types import FrameType
+from typing import NoReturn
 
 from ..errors import ResumableError, VganError
 from ..storage import lease
@@ -26,19 +27,26 @@ SUPERVISOR = "VGAN_SUPERVISOR"  # pid of the process that started this one and h
 PR_SET_PDEATHSIG = 1
 
 
+def say(line: str) -> None:
+    """Write a line to standard error, past any buffer; on a full disk nobody hears it, and the exit code stays."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{line}\n".encode())
+
+
 class StopFlag:
     """Set by the first signal; the second one ends the process."""
 
     def __init__(self) -> None:
         self.raised = False
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._handle)
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.raised:
             os._exit(ResumableError.exit_code)
         self.raised = True
-        os.write(2, f"{signal.Signals(number).name}: finishing the step and writing a checkpoint\n".encode())
+        say(f"{signal.Signals(number).name}: finishing the step and writing a checkpoint")
 
     def __call__(self) -> bool:
         """Whether a signal has come."""
@@ -81,12 +89,22 @@ def main(arguments: list[str] | None = None) -> int:
         with held:
             train_run(workspace, options.run, stop)
     except VganError as error:
-        print(f"error: {error.message}", file=sys.stderr)
+        say(f"error: {error.message}")
         if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
+            say(f"hint: {error.hint}")
         return error.exit_code
     return 0
 
 
+def leave(code: int) -> NoReturn:
+    """Exit with `code`, even when what the log still holds cannot be written: Python would make it 120."""
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except OSError:
+            setattr(sys, name, None)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

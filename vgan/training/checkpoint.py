@@ -1,74 +1,70 @@
-"""Saving and resuming: safetensors, then a manifest with its sha256, each whole or not at all.
+"""Checkpoints: tensors, then a manifest with their sha256, each whole or not at all.
 
 checkpoints/00000120.safetensors   every tensor of the TrainState after step 120
 checkpoints/00000120.json          Checkpoint record, written last: what no manifest names does not exist
+
+A checkpoint is taken only by the run that it was made for. There is no way to force another: a
+run's folder is named by what the run is (plan.run_key), so a foreign checkpoint in it is a
+mistake, and what may change between two attempts (device, threads and the like) is not compared.
+Weights of another run are taken over with `init`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor, nn
+from safetensors.torch import load
 
-from ..errors import CorruptDataError
-from ..records import Record
-from ..storage import fault_point, read_bytes, storage_errors, sweep_temporary, write_atomic
+from ..errors import ConfigError, CorruptDataError
+from ..records import Record, digest_of, refuse_newer
+from ..storage import read_bytes, storage_errors
 from ..workspace import RunFolder
+from .plan import NOT_LEARNED, RunConfig
+from .snapshot import restore
 from .step import TrainState
 
 log = logging.getLogger(__name__)
 
 KEPT = 3
+MANIFESTS = "????????.json"
+# The run's key says which weights `init` names, whatever their name is now.
+NOT_COMPARED = NOT_LEARNED | {"init"}
+FIELDS_SHOWN = 12
 
 
 class Checkpoint(Record):
     """The manifest of one checkpoint."""
 
-    run: str
-    training_code: int
+    made_with: dict[str, Any]  # the RunConfig that it was made with, without what is not compared
     steps: int
     weights_sha256: str
     metrics_bytes: int  # length of metrics.jsonl at this step; what follows is cut off on resume
     metrics_sha256: str  # of these bytes
     seconds: float  # wall clock of training so far, all attempts together
 
-
-def save_checkpoint(folder: RunFolder, state: TrainState, run: str, training_code: int, seconds: float) -> None:
-    """Write the state after `state.steps` steps and remove all but the newest few."""
-    content = save(dict(_tensors(state)))
-    stem = folder.checkpoints / f"{state.steps:08d}"
-    metrics = folder.metrics.read_bytes() if folder.metrics.exists() else b""
-    write_atomic(stem.with_suffix(".safetensors"), content)
-    fault_point("before_manifest")
-    record = Checkpoint(
-        run=run,
-        training_code=training_code,
-        steps=state.steps,
-        weights_sha256=hashlib.sha256(content).hexdigest(),
-        metrics_bytes=len(metrics),
-        metrics_sha256=hashlib.sha256(metrics).hexdigest(),
-        seconds=seconds,
-    )
-    write_atomic(stem.with_suffix(".json"), record.to_json())
-    _remove_old(folder.checkpoints)
+    def to_json(self) -> bytes:
+        """The record and its digest, so that a flipped bit in a field is not taken for another run's checkpoint."""
+        return json.dumps(self.model_dump(mode="json") | {"digest": self.digest()}, indent=1, sort_keys=True).encode()
 
 
-def _remove_old(folder: Path) -> None:
-    for manifest in sorted(folder.glob("????????.json"))[:-KEPT]:
-        manifest.unlink()  # before the tensors: a manifest never names what is gone
-    for tensors in folder.glob("????????.safetensors"):
-        if not tensors.with_suffix(".json").exists():
-            tensors.unlink()
-    sweep_temporary(folder)
+def compared(config: RunConfig) -> dict[str, Any]:
+    """What of a run must be equal for a checkpoint to be taken: all but NOT_COMPARED."""
+    fields = config.model_dump(mode="json")
+    asked = {name: value for name, value in fields["config"].items() if name not in NOT_COMPARED}
+    return fields | {"config": asked}
 
 
-def resume(folder: RunFolder, state: TrainState, run: str, training_code: int) -> Checkpoint | None:
+def newest(folder: RunFolder) -> Path | None:
+    """Manifest of the newest checkpoint, None when there is none."""
+    return max(folder.checkpoints.glob(MANIFESTS), default=None)
+
+
+def resume(folder: RunFolder, state: TrainState, config: RunConfig) -> Checkpoint | None:
     """Put the newest valid checkpoint into `state` and cut metrics.jsonl back to it.
 
     A damaged checkpoint is passed over, with a warning, for the one before it.
@@ -78,11 +74,12 @@ def resume(folder: RunFolder, state: TrainState, run: str, training_code: int) -
 
     Raises:
         CorruptDataError: there are checkpoints and none is valid.
+        ConfigError: the newest is sound, but of another run or another version of vgan.
     """
-    manifests = sorted(folder.checkpoints.glob("????????.json"), reverse=True)
+    manifests = sorted(folder.checkpoints.glob(MANIFESTS), reverse=True)
     for manifest in manifests:
         try:
-            record = _read(folder, manifest, state, run, training_code)
+            record = _read(folder, manifest, state, config)
         except CorruptDataError as error:
             log.warning("passing over checkpoint %s: %s", manifest.stem, error)
             continue
@@ -97,15 +94,31 @@ def resume(folder: RunFolder, state: TrainState, run: str, training_code: int) -
     return None
 
 
-def _read(folder: RunFolder, manifest: Path, state: TrainState, run: str, training_code: int) -> Checkpoint:
-    record = Checkpoint.from_json(read_bytes(manifest), str(manifest))
-    for name, found, wanted in (
-        ("run", record.run, run),
-        ("training code", record.training_code, training_code),
-        ("step", record.steps, int(manifest.stem)),
-    ):
-        if found != wanted:
-            raise CorruptDataError(f"it is of another {name}: {found!r}, not {wanted!r}.")
+def read_manifest(path: Path) -> Checkpoint:
+    """The record of a checkpoint.
+
+    Raises:
+        CorruptDataError: it is not as it was written.
+        ConfigError: a newer vgan wrote it.
+    """
+    try:
+        fields = json.loads(read_bytes(path))
+        digest = fields.pop("digest")
+        sound = bool(digest == digest_of(fields))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        sound, fields = False, {}
+    if not sound:
+        raise CorruptDataError(f"{path} is not the manifest that was written.")
+    text = json.dumps(fields)
+    refuse_newer(text, Checkpoint.__name__, str(path))
+    return Checkpoint.from_json(text, str(path))
+
+
+def _read(folder: RunFolder, manifest: Path, state: TrainState, config: RunConfig) -> Checkpoint:
+    record = read_manifest(manifest)
+    if record.steps != int(manifest.stem):
+        raise CorruptDataError(f"it is of step {record.steps}.")
+    _refuse_foreign(record, manifest, config)
     metrics = folder.metrics.read_bytes()[: record.metrics_bytes] if folder.metrics.exists() else b""
     if hashlib.sha256(metrics).hexdigest() != record.metrics_sha256:
         raise CorruptDataError(f"{folder.metrics} does not begin with the lines that it had then.")
@@ -119,61 +132,39 @@ def _read(folder: RunFolder, manifest: Path, state: TrainState, run: str, traini
         tensors = load(content)
     except SafetensorError as error:
         raise CorruptDataError(f"{path} is not a safetensors file: {error}") from error
-    _restore(state, tensors)
+    restore(state, tensors)
     state.steps = record.steps
     return record
+
+
+def _refuse_foreign(record: Checkpoint, manifest: Path, config: RunConfig) -> None:
+    was, now = _flat(record.made_with), _flat(compared(config))
+    differing = [
+        f"{name}: {was.get(name, '(not there)')} -> {now.get(name, '(not there)')}"
+        for name in sorted(was.keys() | now.keys())
+        if name not in was or name not in now or was[name] != now[name]
+    ]
+    if differing:
+        more = [f"and {len(differing) - FIELDS_SHOWN} more"] if differing[FIELDS_SHOWN:] else []
+        raise ConfigError(
+            f"checkpoint {manifest} was made for another run; {len(differing)} fields differ (its -> this run's): "
+            f"{'; '.join(differing[:FIELDS_SHOWN] + more)}.",
+            hint="Move it back to the run that it belongs to; to start from its weights, name it with --init.",
+        )
+
+
+def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves of nested JSON objects by dotted name."""
+    leaves: dict[str, Any] = {}
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            leaves |= _flat(cast(dict[str, Any], value), f"{prefix}{name}.")
+        else:
+            leaves[prefix + name] = value
+    return leaves
 
 
 def _cut(metrics: Path, length: int) -> None:
     if metrics.exists():
         with storage_errors(metrics, "cutting back"), open(metrics, "r+b") as file:
             file.truncate(length)
-
-
-def _parts(state: TrainState) -> list[tuple[str, nn.Module, torch.optim.Adam | None]]:
-    return [
-        ("generator", state.generator, state.adam_generator),
-        ("discriminator", state.discriminator, state.adam_discriminator),
-        ("average", state.average, None),
-    ]
-
-
-def _tensors(state: TrainState) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of the state by name, contiguous, on the CPU; Adam's beside the parameter it belongs to."""
-    for part, model, adam in _parts(state):
-        for name, value in model.state_dict().items():
-            yield f"{part}.{name}", value.detach().cpu().contiguous()
-        for name, parameter in model.named_parameters():
-            moments: dict[str, Tensor] = adam.state[parameter] if adam else {}
-            for key, value in moments.items():
-                yield f"{part}.{name}:adam.{key}", value.detach().cpu().contiguous()
-
-
-def _restore(state: TrainState, tensors: dict[str, Tensor]) -> None:
-    """Copy `tensors` into the state; raises CorruptDataError, having changed nothing, when names or shapes differ."""
-    wanted: dict[str, Tensor] = {}
-    moments: dict[torch.optim.Adam, dict[nn.Parameter, dict[str, Tensor]]] = {}
-    for part, model, adam in _parts(state):
-        wanted |= {f"{part}.{name}": value for name, value in model.state_dict().items()}
-        if adam is None or not any(name.startswith(f"{part}.") and ":adam." in name for name in tensors):
-            continue
-        for name, parameter in model.named_parameters():
-            # The layout of the parameter, so that the resumed arithmetic is that of an undisturbed run.
-            fresh = {"step": torch.zeros(())} | {key: torch.zeros_like(parameter) for key in ("exp_avg", "exp_avg_sq")}
-            moments.setdefault(adam, {})[parameter] = fresh
-            wanted |= {f"{part}.{name}:adam.{key}": value for key, value in fresh.items()}
-    differing = sorted(
-        name
-        for name in wanted.keys() | tensors.keys()
-        if name not in wanted or name not in tensors or wanted[name].shape != tensors[name].shape
-    )
-    if differing:
-        raise CorruptDataError(
-            f"its tensors are not those of this network; {len(differing)} differ, first {differing[0]}."
-        )
-    with torch.no_grad():
-        for name, target in wanted.items():
-            target.copy_(tensors[name])
-    for adam, parameters in moments.items():
-        for parameter, fresh in parameters.items():
-            adam.state[parameter] = fresh

@@ -51,6 +51,7 @@ def commit_run(
         generator=record,
         git_commit=git_commit(),
     )
+    folder.diverged.unlink(missing_ok=True)  # of an earlier attempt
     fault_point("before_run_record")
     write_atomic(folder.record, trained.to_json())
     return trained

@@ -19,14 +19,17 @@ from ..data.manifest import load_dataset
 from ..errors import ConfigError, ResumableError
 from ..models.families import build_discriminator, build_generator
 from ..records import GeneratorRecord
-from ..storage import storage_errors
+from ..storage import fault_point, storage_errors
 from ..workspace import RunFolder, Workspace
 from .budget import decide_budget, supports_bf16
-from .checkpoint import resume, save_checkpoint
+from .checkpoint import resume
+from .determinism import make_deterministic
 from .export import commit_run
+from .failures import divergence_told, memory_told
 from .heartbeat import Pulse
 from .plan import RunBudget, RunConfig, read_config
 from .preview import write_final, write_sheet
+from .saving import CheckpointWriter, warn_of_little_room
 from .source import ClipSource
 from .step import TrainState, step_seed, train_step
 
@@ -45,6 +48,7 @@ class Run:
     source: ClipSource
     budget: RunBudget
     state: TrainState
+    checkpoints: CheckpointWriter
     stop: Callable[[], bool]
     seconds_before: float = 0.0  # wall clock of earlier attempts
     started: float = field(default_factory=time.monotonic)
@@ -73,19 +77,27 @@ def train_run(workspace: Workspace, key: str, stop: Callable[[], bool]) -> None:
     log_timing(run, "start")
     pulse = Pulse(run.folder)
     pulse.beat(state.steps, {})
-    while state.steps < steps:
-        figures = step_once(run)
-        pulse.beat(state.steps, figures, last=state.steps == steps)
-        if state.steps % report_every == 0 or state.steps == steps:
-            log_metrics(run, figures)
-        stopping = run.stop()
-        if state.steps % save_every == 0 or state.steps == steps or stopping:
-            save_checkpoint(run.folder, state, key, run.config.training_code, run.seconds)
-            log_timing(run, "checkpoint")
-        if stopping and state.steps < steps:
-            raise ResumableError(f"stopped at step {state.steps} of {steps}.", hint="The same command resumes.")
-        if state.steps % save_every == 0:
-            write_sheet(run.folder, state.average, state.steps)
+    with (
+        divergence_told(run.folder, state),
+        memory_told(run.config, run.device),
+        run.checkpoints,
+    ):
+        while state.steps < steps:
+            figures = step_once(run)
+            pulse.beat(state.steps, figures, last=state.steps == steps)
+            if state.steps % report_every == 0 or state.steps == steps:
+                log_metrics(run, figures)
+            fault_point("after_step")
+            stopping = run.stop()
+            run.checkpoints.check()
+            if state.steps % save_every == 0 or state.steps == steps or stopping:
+                run.checkpoints.save(state, run.seconds)
+                log_timing(run, "checkpoint")
+            if stopping and state.steps < steps:
+                run.checkpoints.wait()
+                raise ResumableError(f"stopped at step {state.steps} of {steps}.", hint="The same command resumes.")
+            if state.steps % save_every == 0:
+                write_sheet(run.folder, state.average, state.steps)
     run.source.close()
     write_final(run.folder, state.average, run.config)
     blank = generator_record(run.config)
@@ -97,6 +109,8 @@ def open_run(workspace: Workspace, key: str, stop: Callable[[], bool]) -> Run:
     folder = workspace.run(key)
     config = read_config(folder)
     device = choose_device(config.config.device)
+    if config.config.deterministic:
+        make_deterministic()
     if config.config.threads:
         torch.set_num_threads(config.config.threads)
     # The version that the run was planned for, even if an ingest has made another one since.
@@ -110,14 +124,18 @@ def open_run(workspace: Workspace, key: str, stop: Callable[[], bool]) -> Run:
         seed=config.config.seed,
         classes=bool(config.labels),
     )
-    budget = _decide(folder, config, device, source)
-    state = build_state(config, device)
-    found = resume(folder, state, key, config.training_code)
+    with memory_told(config, device):
+        budget = _decide(folder, config, device, source)
+        state = build_state(config, device)
+        reading = time.monotonic()
+        found = resume(folder, state, config)
     if found:
-        log.info("resuming at step %d of %d", state.steps, budget.steps)
+        log.info("resuming at step %d, read in %.2f s", state.steps, time.monotonic() - reading)
+    warn_of_little_room(folder, state)
     source.waited_seconds = 0.0  # without the measuring
     seconds_before = found.seconds if found else 0.0
-    return Run(folder, config, device, source, budget, state, stop, seconds_before, steps_before=state.steps)
+    writer = CheckpointWriter(folder, config)
+    return Run(folder, config, device, source, budget, state, writer, stop, seconds_before, steps_before=state.steps)
 
 
 def _decide(folder: RunFolder, config: RunConfig, device: torch.device, source: ClipSource) -> RunBudget:
@@ -192,7 +210,8 @@ def log_metrics(run: Run, figures: dict[str, float]) -> None:
 def log_timing(run: Run, event: str) -> None:
     """Append to timing.jsonl where the run is, how long it took, and what this attempt's speed is.
 
-    `waited_seconds` is the part of this attempt's time in which no step could run because clips were being read.
+    `waited_seconds` is the part of this attempt's time in which no step could run because clips were being read,
+    `checkpoint_seconds` that in which none could because the state was being copied or an earlier checkpoint written.
     """
     here = time.monotonic() - run.started
     line = {
@@ -201,6 +220,7 @@ def log_timing(run: Run, event: str) -> None:
         "seconds": round(run.seconds, 3),
         "clips_per_second": round((run.state.steps - run.steps_before) * run.config.recipe.batch / max(here, 1e-9), 2),
         "waited_seconds": round(run.source.waited_seconds, 3),
+        "checkpoint_seconds": round(run.checkpoints.seconds, 4),
         "unix": round(time.time(), 1),
     }
     with storage_errors(run.folder.timing, "writing"), open(run.folder.timing, "ab") as file:

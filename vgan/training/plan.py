@@ -1,7 +1,7 @@
 """What a run is, decided before anything is computed: its key, its networks, its recipe.
 
 A run's key says what is learned, not how fast: it comes from the dataset version, the
-training configuration without `device`, `threads` and `checkpoints`, and TRAINING_CODE. The
+training configuration without NOT_LEARNED, and TRAINING_CODE. The
 same command therefore finds the same run, on this machine or another, and goes on with it.
 Bit-equal weights need the same kind of device and as many threads; another GPU or another
 number of threads sums in another order.
@@ -22,6 +22,9 @@ from ..workspace import RunFolder, Workspace
 from .recipe import Recipe, recipe_for
 
 TRAINING_CODE = 1  # raised whenever the same configuration would give other weights than before
+
+# Fields of TrainConfig that do not change what is learned: a run may be resumed with others.
+NOT_LEARNED = frozenset({"device", "threads", "checkpoints", "deterministic", "compile", "processes"})
 
 
 class RunConfig(Record):
@@ -52,7 +55,7 @@ class RunBudget(Record):
 
 def run_key(dataset: Dataset, config: TrainConfig) -> str:
     """The key of the run that this configuration makes of this dataset version."""
-    asked = config.model_dump(mode="json", exclude={"device", "threads", "checkpoints"})
+    asked = config.model_dump(mode="json", exclude=set(NOT_LEARNED))
     digest = digest_of({"dataset": dataset.digest(), "config": asked, "training_code": TRAINING_CODE})
     return f"{dataset.name}-{digest[:16]}"
 

@@ -36,6 +36,7 @@ MetricsListener = Callable[[dict[str, Any]], None]
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 30.0
 TAIL_LINES = 12
+WARNING = b"WARNING "  # how a line of the child's log begins
 
 
 def train(
@@ -118,11 +119,12 @@ class Attempt:
         self.on_metrics = on_metrics
         self.last_step = 0
         self.metrics_size = -1
+        self.told = 0  # bytes of the log whose warnings were handed on
 
     def run(self) -> None:
         """Start the child, wait for it, and raise what its exit code means."""
         self.folder.path.mkdir(parents=True, exist_ok=True)
-        log_start = self.folder.log.stat().st_size if self.folder.log.exists() else 0
+        log_start = self.told = self.folder.log.stat().st_size if self.folder.log.exists() else 0
         with open(self.folder.log, "ab") as output:
             # A process group of its own: Ctrl-C on a terminal would otherwise reach it twice.
             child = subprocess.Popen(
@@ -144,8 +146,21 @@ class Attempt:
     def _watch(self, child: subprocess.Popen[bytes]) -> None:
         while child.poll() is None:
             self._deliver()
+            self._warn()
             time.sleep(POLL_SECONDS)
         self._deliver()
+        self._warn()
+
+    def _warn(self) -> None:
+        """Hand on what the child has warned of."""
+        if not self.folder.log.exists() or self.folder.log.stat().st_size == self.told:
+            return
+        with open(self.folder.log, "rb") as file:
+            file.seek(self.told)
+            for line in file.read().split(b"\n")[:-1]:  # what follows the last newline is still being written
+                self.told += len(line) + 1
+                if line.startswith(WARNING):
+                    log.warning("%s", line[len(WARNING) :].decode(errors="replace"))
 
     def _deliver(self) -> None:
         """Hand on the heartbeat, and the lines of metrics.jsonl that are new."""
@@ -171,10 +186,11 @@ class Attempt:
 
 @contextmanager
 def forwarded_signals(child: subprocess.Popen[bytes]) -> Generator[list[int]]:
-    """Pass SIGINT and SIGTERM on to the child while it runs; collects them. Elsewhere than in the main thread: nothing.
+    """Pass signals that ask to stop on to the child while it runs; collects them.
 
-    Afterwards a handler that somebody had set (such as Prefect's, which cancels the task) is
-    called with the signal it missed.
+    The first lets the child write a checkpoint, the second kills it. Elsewhere than in the main
+    thread: nothing. A SIGHUP that is ignored, as under nohup, stays so. Afterwards a handler that
+    somebody had set (such as Prefect's, which cancels the task) is called with the signal it missed.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -184,9 +200,13 @@ def forwarded_signals(child: subprocess.Popen[bytes]) -> Generator[list[int]]:
     def forward(number: int, frame: FrameType | None) -> None:
         received.append(number)
         if child.poll() is None:
-            child.send_signal(number)
+            # Its own handler would have to wait for the end of a long operation.
+            child.send_signal(number if len(received) == 1 else signal.SIGKILL)
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, forward) for number in numbers}
     try:
         yield received
     finally:
@@ -214,7 +234,8 @@ def failure(code: int, folder: RunFolder, tail: list[str], received: list[int]) 
     """The error that an exit code means, with the child's last words."""
     said = next((line[7:] for line in reversed(tail) if line.startswith("error: ")), "")
     hint = next((line[6:] for line in reversed(tail) if line.startswith("hint: ")), "")
-    if received and code in (75, -received[0]):
+    # Killed by the second signal it was asked to stop, too.
+    if received and code in (75, -received[0], *([-signal.SIGKILL] if received[1:] else [])):
         name = signal.Signals(received[0]).name
         return StoppedError(f"training was interrupted by {name}.", hint="The same command resumes.")
     if code < 0:
