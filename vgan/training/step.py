@@ -1,31 +1,37 @@
 """One training step: discriminator, then generator, then the average.
 
-Shapes: B clips, Z latent, C channels, T frames, H height, W width.
+On a GPU the host never waits for the device in a step: random numbers travel from pinned memory,
+figures and the check of them stay where they are (figures.py, guard.py).
+
+Shapes: B clips (of this rank), Z latent, C channels, T frames, H height, W width.
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import hashlib
-import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import DivergedError
 from ..models.interface import Discriminator, Generator
 from .augment import Augmentation, Draws, augment
+from .compiling import Passes
+from .distributed import ALONE, World
 from .ema import update_average
-from .losses import discriminator_loss, generator_loss, gradient_norms
+from .figures import Figures
+from .guard import CHECK_EVERY, Guard
+from .losses import discriminator_loss, generator_loss, generator_slopes, gradient_of, nearby_norms, squared_norms
 from .recipe import Recipe
+
+FUSED = ("cpu", "cuda")  # devices whose Adam is one kernel
 
 
 @dataclass
 class TrainState:
-    """All that changes while training; what a checkpoint holds."""
+    """All that changes while training, which is what a checkpoint holds; and below `steps`, how it is computed."""
 
     generator: Generator
     discriminator: Discriminator
@@ -33,16 +39,49 @@ class TrainState:
     adam_generator: torch.optim.Adam
     adam_discriminator: torch.optim.Adam
     augmentation: Augmentation
+    passes: Passes
+    guard: Guard
+    world: World = ALONE
     steps: int = 0
 
     @classmethod
-    def start(cls, generator: Generator, discriminator: Discriminator, recipe: Recipe) -> TrainState:
-        """The state before the first step; the average starts as a copy of the generator."""
+    def start(
+        cls,
+        generator: Generator,
+        discriminator: Discriminator,
+        recipe: Recipe,
+        *,
+        world: World = ALONE,
+        compiled: bool = False,
+    ) -> TrainState:
+        """The state before the first step; the average starts as a copy of the generator.
+
+        Args:
+            generator: on the device that trains.
+            discriminator: likewise.
+            recipe: constants and schedules.
+            world: the processes that train together.
+            compiled: compile the networks at the first step.
+        """
         average = copy.deepcopy(generator).requires_grad_(False)
-        adam_generator = torch.optim.Adam(generator.parameters(), betas=(0.0, recipe.beta2), foreach=True)
-        adam_discriminator = torch.optim.Adam(discriminator.parameters(), betas=(0.0, recipe.beta2), foreach=True)
-        augmentation = Augmentation.start(next(generator.parameters()).device)
-        return cls(generator, discriminator, average, adam_generator, adam_discriminator, augmentation)
+        device = next(generator.parameters()).device
+        passes = Passes(generator, discriminator, compiled=compiled)
+        return cls(
+            generator,
+            discriminator,
+            average,
+            _adam(generator, recipe, device),
+            _adam(discriminator, recipe, device),
+            Augmentation.start(device),
+            passes,
+            Guard(device),
+            world,
+        )
+
+
+def _adam(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Adam:
+    fused = device.type in FUSED
+    return torch.optim.Adam(model.parameters(), betas=(0.0, recipe.beta2), fused=fused, foreach=not fused)
 
 
 def step_seed(seed: int, step: int, use: str) -> int:
@@ -55,6 +94,28 @@ def to_unit(video: Tensor) -> Tensor:
     return video.float().div_(127.5).sub_(1.0)
 
 
+@dataclass(frozen=True)
+class _Lesson:
+    """What both networks learn from in one step."""
+
+    real_BCTHW: Tensor  # as the discriminator sees it
+    fake_BCTHW: Tensor  # likewise, with its graph through the generator
+    label_B: Tensor | None
+    seed: int
+    gamma: float
+    bf16: bool
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """What the discriminator said in its own step, without a graph."""
+
+    real_B: Tensor
+    fake_B: Tensor
+    slope_BCTHW: Tensor | None  # gradient of fake_B by the generated clips, where the generator learns from it
+    figures: dict[str, Tensor]
+
+
 def train_step(
     state: TrainState,
     recipe: Recipe,
@@ -65,13 +126,13 @@ def train_step(
     budget: int,
     bf16: bool,
     adaptive: bool = False,
-) -> dict[str, float]:
+) -> Mapping[str, float]:
     """Take one step in place and return its figures.
 
     Args:
         state: changed in place; `state.steps` tells where in the budget the step is.
         recipe: constants and schedules.
-        real_BCTHW: uint8 real clips.
+        real_BCTHW: uint8 real clips: this rank's part of the batch.
         label_B: their classes; the generated clips take the same ones, so that pairs share a class.
         seed: of the run.
         budget: clips of the whole run.
@@ -80,105 +141,144 @@ def train_step(
 
     Raises:
         DivergedError: a loss or gradient is not finite; the weights and the optimizers are as before that update.
+            On a GPU it comes some steps later, and nothing has changed since (guard.py).
     """
     clips = state.steps * recipe.batch
-    for adam, rate in zip(
-        (state.adam_generator, state.adam_discriminator), recipe.learning_rates(clips, budget), strict=True
-    ):
+    rates = recipe.learning_rates(clips, budget)
+    for adam, rate in zip((state.adam_generator, state.adam_discriminator), rates, strict=True):
         adam.param_groups[0]["lr"] = rate
     real_BCTHW = to_unit(real_BCTHW)
-    random = torch.Generator().manual_seed(step_seed(seed, state.steps, "latent"))
-    z_BZ = torch.randn(len(real_BCTHW), state.generator.latent, generator=random).to(real_BCTHW.device)
-    with autocast(real_BCTHW.device.type, bf16):
-        fake_BCTHW = state.generator(z_BZ, label_B)
+    z_BZ = _latents(state, len(real_BCTHW), seed, real_BCTHW.device)
+    fake_BCTHW = state.passes.generate(z_BZ, label_B, bf16)
     if adaptive:
         real_BCTHW, fake_BCTHW = _augmented(state, real_BCTHW, fake_BCTHW, seed)
     gamma = recipe.gamma(clips, budget)
-    figures = _discriminator_step(state, recipe, real_BCTHW, fake_BCTHW.detach(), label_B, gamma, bf16)
-    figures |= _generator_step(state, recipe, real_BCTHW, fake_BCTHW, label_B, bf16)
+    lesson = _Lesson(real_BCTHW, fake_BCTHW, label_B, seed, gamma, bf16)
+    judgement = _discriminator_step(state, recipe, lesson)
+    figures = judgement.figures | _generator_step(state, recipe, lesson, judgement)
     if adaptive:
         state.augmentation.adapt(figures["told_apart"], recipe.batch, budget)
-        figures["augment_probability"] = state.augmentation.probability.item()
+        figures["augment_probability"] = state.augmentation.probability.clone()
     state.steps += 1
     update_average(state.average, state.generator, recipe.ema_decay(clips + recipe.batch))
-    return figures | {"gamma": gamma, "lr": state.adam_generator.param_groups[0]["lr"]}
+    if state.steps % CHECK_EVERY == 0:
+        state.guard.read()
+    return Figures(figures, {"gamma": gamma, "lr": rates[0]}, state.guard.read)
+
+
+def _latents(state: TrainState, num: int, seed: int, device: torch.device) -> Tensor:
+    """[B, Z]: this rank's part of the latents of the whole batch, drawn on the CPU: the same for every device."""
+    random = torch.Generator().manual_seed(step_seed(seed, state.steps, "latent"))
+    batch = num * state.world.size
+    z_BZ = torch.randn(batch, state.generator.latent, generator=random)[state.world.part(batch)]
+    return z_BZ.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else z_BZ.to(device)
 
 
 def _augmented(state: TrainState, real_BCTHW: Tensor, fake_BCTHW: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """What both networks' steps show the discriminator, each clip with a draw of its own."""
-    num, probability = len(real_BCTHW), state.augmentation.probability
-    draws = Draws.of(2 * num, torch.Generator().manual_seed(step_seed(seed, state.steps, "augment")))
-    real, fake = draws.clips(0, num), draws.clips(num, 2 * num)
+    batch = len(real_BCTHW) * state.world.size
+    part, probability = state.world.part(batch), state.augmentation.probability
+    draws = Draws.of(2 * batch, torch.Generator().manual_seed(step_seed(seed, state.steps, "augment")))
+    real, fake = (draws.clips(first + part.start, first + part.stop) for first in (0, batch))
     return augment(real_BCTHW, probability, real), augment(fake_BCTHW, probability, fake)
 
 
-def autocast(device: str, bf16: bool) -> contextlib.AbstractContextManager[object]:
-    """bfloat16 inside, when asked for."""
-    return torch.autocast(device, dtype=torch.bfloat16) if bf16 else contextlib.nullcontext()
-
-
-def _discriminator_step(
-    state: TrainState,
-    recipe: Recipe,
-    real_BCTHW: Tensor,
-    fake_BCTHW: Tensor,
-    label_B: Tensor | None,
-    gamma: float,
-    bf16: bool,
-) -> dict[str, float]:
-    video_BCTHW = torch.cat([real_BCTHW, fake_BCTHW]).requires_grad_()
-    with autocast(video_BCTHW.device.type, bf16):
-        logits_B = state.discriminator(video_BCTHW, None if label_B is None else torch.cat([label_B, label_B]))
+def _discriminator_step(state: TrainState, recipe: Recipe, lesson: _Lesson) -> _Judgement:
+    """Loss and, when it is due, the penalty, from one pass over real and generated clips; then its update."""
+    logits_B, norms_B, slope_BCTHW = _judged(state, recipe, lesson)
     real_B, fake_B = logits_B.chunk(2)
-    r1, r2 = (half.mean() for half in gradient_norms(logits_B, video_BCTHW).chunk(2))
-    loss = discriminator_loss(real_B, fake_B)
-    norm = _update(state.adam_discriminator, state.discriminator, loss + gamma / 2 * (r1 + r2), recipe, state.steps)
-    return {
-        "loss_d": loss.item(),
-        "r1": r1.item(),
-        "r2": r2.item(),
-        "gap": (real_B - fake_B).mean().item(),
-        "told_apart": (real_B > fake_B).float().mean().item(),
-        "grad_d": norm,
+    loss = total = discriminator_loss(real_B, fake_B)
+    real_B, fake_B = real_B.detach(), fake_B.detach()
+    figures = {
+        "loss_d": loss.detach(),
+        "gap": (real_B - fake_B).mean(),
+        "told_apart": (real_B > fake_B).float().mean(),
     }
+    if norms_B is not None:
+        r1, r2 = (half.mean() for half in norms_B.chunk(2))
+        total = loss + lesson.gamma * recipe.penalty_every / 2 * (r1 + r2)
+        figures |= {"r1": r1.detach(), "r2": r2.detach()}
+    state.adam_discriminator.zero_grad(set_to_none=True)
+    total.backward()  # pyright: ignore[reportUnknownMemberType]
+    figures["grad_d"] = _update(state, "discriminator", recipe, figures)
+    return _Judgement(real_B, fake_B, slope_BCTHW, figures)
 
 
-def _generator_step(
-    state: TrainState, recipe: Recipe, real_BCTHW: Tensor, fake_BCTHW: Tensor, label_B: Tensor | None, bf16: bool
-) -> dict[str, float]:
-    # The fake of the discriminator's step is used again: its graph through the generator is still there.
+def _judged(state: TrainState, recipe: Recipe, lesson: _Lesson) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Logits of real and generated clips [2 B], the penalty's norms [2 B] if it is due, and the generator's slope."""
+    video_BCTHW = torch.cat([lesson.real_BCTHW, lesson.fake_BCTHW.detach()])
+    label_B = None if lesson.label_B is None else torch.cat([lesson.label_B, lesson.label_B])
+    due = (state.steps + 1) % recipe.penalty_every == 0
+    teaches = recipe.updates == "simultaneous"
+    if due and recipe.penalty == "exact":
+        logits_B, gradient_BCTHW = state.passes.judge_with_gradient(video_BCTHW, label_B, lesson.bf16)
+        slope_BCTHW = gradient_BCTHW.detach().chunk(2)[1] if teaches else None
+        return logits_B, squared_norms(gradient_BCTHW), slope_BCTHW
+    video_BCTHW.requires_grad_(teaches)
+    norms_B = None
+    if due:
+        noise_BCTHW = _noise(state, video_BCTHW, lesson.seed)
+        nearby_BCTHW = video_BCTHW.detach() + recipe.penalty_sigma * noise_BCTHW
+        labels_B = None if label_B is None else torch.cat([label_B, label_B])
+        logits_B, nearby_B = state.passes.judge(torch.cat([video_BCTHW, nearby_BCTHW]), labels_B, lesson.bf16).chunk(2)
+        norms_B = nearby_norms(logits_B, nearby_B, recipe.penalty_sigma, video_BCTHW.shape[2])
+    else:
+        logits_B = state.passes.judge(video_BCTHW, label_B, lesson.bf16)
+    if not teaches:
+        return logits_B, norms_B, None
+    return logits_B, norms_B, gradient_of(logits_B, video_BCTHW, differentiable=False).chunk(2)[1]
+
+
+def _noise(state: TrainState, video_BCTHW: Tensor, seed: int) -> Tensor:
+    """Standard normal numbers for real and generated clips, drawn on their device: they are too many to travel."""
+    random = torch.Generator(video_BCTHW.device).manual_seed(step_seed(seed, state.steps, "nearby"))
+    batch = len(video_BCTHW) // 2 * state.world.size
+    noise = torch.randn(2, batch, *video_BCTHW.shape[1:], generator=random, device=video_BCTHW.device)
+    return noise[:, state.world.part(batch)].flatten(0, 1)
+
+
+def _generator_step(state: TrainState, recipe: Recipe, lesson: _Lesson, judgement: _Judgement) -> dict[str, Tensor]:
+    """The generator's update; the fake of the discriminator's step is used again, with its graph."""
+    state.adam_generator.zero_grad(set_to_none=True)
+    if judgement.slope_BCTHW is not None:
+        loss = generator_loss(judgement.real_B, judgement.fake_B)
+        slopes_B = generator_slopes(judgement.real_B, judgement.fake_B)
+        lesson.fake_BCTHW.backward(slopes_B.reshape(-1, 1, 1, 1, 1) * judgement.slope_BCTHW)  # pyright: ignore[reportUnknownMemberType]
+    else:
+        loss = _against_updated(state, lesson)
+        loss.backward()  # pyright: ignore[reportUnknownMemberType]
+    figures = {"loss_g": loss.detach()}
+    return figures | {"grad_g": _update(state, "generator", recipe, figures)}
+
+
+def _against_updated(state: TrainState, lesson: _Lesson) -> Tensor:
+    """The generator's loss under the discriminator as it is after its update."""
     state.discriminator.requires_grad_(False)
     try:
-        with autocast(real_BCTHW.device.type, bf16):
-            with torch.no_grad():
-                real_B = state.discriminator(real_BCTHW, label_B)
-            fake_B = state.discriminator(fake_BCTHW, label_B)
+        with torch.no_grad():
+            real_B = state.passes.judge(lesson.real_BCTHW, lesson.label_B, lesson.bf16)
+        fake_B = state.passes.judge(lesson.fake_BCTHW, lesson.label_B, lesson.bf16)
     finally:
         state.discriminator.requires_grad_(True)
-    loss = generator_loss(real_B, fake_B)
-    norm = _update(state.adam_generator, state.generator, loss, recipe, state.steps)
-    return {"loss_g": loss.item(), "grad_g": norm}
+    return generator_loss(real_B, fake_B)
 
 
-def _update(adam: torch.optim.Adam, model: nn.Module, loss: Tensor, recipe: Recipe, step: int) -> float:
-    """One Adam step on `loss`; returns the gradient's length before it was shortened."""
-    adam.zero_grad(set_to_none=True)
-    loss.backward()  # pyright: ignore[reportUnknownMemberType]
-    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm))
-    check_finite({f"loss of the {_kind(model)}": loss.item(), f"gradient of the {_kind(model)}": norm}.items(), step)
+def _update(state: TrainState, network: str, recipe: Recipe, figures: dict[str, Tensor]) -> Tensor:
+    """One Adam step on the gradients that a backward has left; returns their length before they were shortened.
+
+    Gradients, and the figures in place, become the means over the ranks first: so the norm, the check and
+    the update are the same on each.
+    """
+    model, adam, loss = (
+        (state.generator, state.adam_generator, "loss_g")
+        if network == "generator"
+        else (state.discriminator, state.adam_discriminator, "loss_d")
+    )
+    parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    state.world.mean_([*(parameter.grad for parameter in parameters if parameter.grad is not None), *figures.values()])
+    norm = torch.nn.utils.clip_grad_norm_(parameters, recipe.clip_norm)
+    state.guard.check(network, state.steps, figures[loss], norm)
+    if state.guard.deferred:
+        adam.found_inf = state.guard.tripped  # pyright: ignore[reportAttributeAccessIssue]: how GradScaler tells it
     adam.step()  # pyright: ignore[reportUnknownMemberType]
     return norm
-
-
-def _kind(model: nn.Module) -> str:
-    return "generator" if isinstance(model, Generator) else "discriminator"
-
-
-def check_finite(figures: Iterable[tuple[str, float]], step: int) -> None:
-    """Raise DivergedError naming the first figure that is not finite."""
-    for name, value in figures:
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"the {name} is {value} at step {step + 1}.",
-                hint="Train with another seed or a larger batch; the last checkpoint is kept.",
-            )
