@@ -12,7 +12,6 @@ Weights of another run are taken over with `init`.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from pathlib import Path
 from typing import Any, cast
@@ -21,9 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from ..errors import ConfigError, CorruptDataError
-from ..records import Record, digest_of, refuse_newer
 from ..storage import read_bytes, storage_errors
 from ..workspace import RunFolder
+from .manifest import MANIFESTS, Checkpoint, read_manifest
 from .plan import NOT_LEARNED, RunConfig
 from .snapshot import restore
 from .step import TrainState
@@ -31,25 +30,9 @@ from .step import TrainState
 log = logging.getLogger(__name__)
 
 KEPT = 3
-MANIFESTS = "????????.json"
 # The run's key says which weights `init` names, whatever their name is now.
 NOT_COMPARED = NOT_LEARNED | {"init"}
 FIELDS_SHOWN = 12
-
-
-class Checkpoint(Record):
-    """The manifest of one checkpoint."""
-
-    made_with: dict[str, Any]  # the RunConfig that it was made with, without what is not compared
-    steps: int
-    weights_sha256: str
-    metrics_bytes: int  # length of metrics.jsonl at this step; what follows is cut off on resume
-    metrics_sha256: str  # of these bytes
-    seconds: float  # wall clock of training so far, all attempts together
-
-    def to_json(self) -> bytes:
-        """The record and its digest, so that a flipped bit in a field is not taken for another run's checkpoint."""
-        return json.dumps(self.model_dump(mode="json") | {"digest": self.digest()}, indent=1, sort_keys=True).encode()
 
 
 def compared(config: RunConfig) -> dict[str, Any]:
@@ -57,11 +40,6 @@ def compared(config: RunConfig) -> dict[str, Any]:
     fields = config.model_dump(mode="json")
     asked = {name: value for name, value in fields["config"].items() if name not in NOT_COMPARED}
     return fields | {"config": asked}
-
-
-def newest(folder: RunFolder) -> Path | None:
-    """Manifest of the newest checkpoint, None when there is none."""
-    return max(folder.checkpoints.glob(MANIFESTS), default=None)
 
 
 def resume(folder: RunFolder, state: TrainState, config: RunConfig) -> Checkpoint | None:
@@ -92,26 +70,6 @@ def resume(folder: RunFolder, state: TrainState, config: RunConfig) -> Checkpoin
         )
     _cut(folder.metrics, 0)
     return None
-
-
-def read_manifest(path: Path) -> Checkpoint:
-    """The record of a checkpoint.
-
-    Raises:
-        CorruptDataError: it is not as it was written.
-        ConfigError: a newer vgan wrote it.
-    """
-    try:
-        fields = json.loads(read_bytes(path))
-        digest = fields.pop("digest")
-        sound = bool(digest == digest_of(fields))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        sound, fields = False, {}
-    if not sound:
-        raise CorruptDataError(f"{path} is not the manifest that was written.")
-    text = json.dumps(fields)
-    refuse_newer(text, Checkpoint.__name__, str(path))
-    return Checkpoint.from_json(text, str(path))
 
 
 def _read(folder: RunFolder, manifest: Path, state: TrainState, config: RunConfig) -> Checkpoint:

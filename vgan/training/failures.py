@@ -14,7 +14,7 @@ from torch import nn
 from ..errors import ConfigError, DivergedError
 from ..storage import write_atomic
 from ..workspace import RunFolder
-from .checkpoint import newest
+from .manifest import newest
 from .plan import RunConfig
 from .step import TrainState
 
