@@ -14,6 +14,7 @@ import torch
 from ..config import Budget
 from ..storage import write_atomic
 from ..workspace import RunFolder
+from .distributed import ALONE, World
 from .plan import RunBudget, RunConfig, budget_steps, read_budget
 
 WARM_STEPS = 3
@@ -22,27 +23,41 @@ PROBE_SECONDS = (0.5, 10.0)
 RESERVE = 0.96  # the share of the time that is planned; the rest is for checkpoints and sample grids
 
 
-def decide_budget(folder: RunFolder, config: RunConfig, device: torch.device, step: Callable[[], object]) -> RunBudget:
-    """Read the run's budget, or measure and record it.
+def decide_budget(
+    folder: RunFolder,
+    config: RunConfig,
+    device: torch.device,
+    step: Callable[[], object],
+    world: World = ALONE,
+) -> RunBudget:
+    """Read the run's budget, or measure and record it; all ranks measure, and the first one's clock decides.
 
     Args:
         folder: of the run.
         config: of the run.
         device: where it trains.
-        step: takes one training step of a copy that is thrown away.
+        step: takes one training step of a copy that is thrown away, with all ranks.
+        world: the processes that train together.
     """
-    if (known := read_budget(folder)) is not None:
-        return known
-    budget = propose_budget(config, device, step)
-    write_atomic(folder.plan, budget.to_json())
-    return budget
+    known = read_budget(folder) if world.leads else None
+    if not world.first(known is not None):
+        known = propose_budget(config, device, step, world)
+        if world.leads:
+            write_atomic(folder.plan, known.to_json())
+        world.first(0)  # it is written from here on
+    if not world.leads:
+        known = read_budget(folder)
+    assert known is not None
+    return known
 
 
-def propose_budget(config: RunConfig, device: torch.device, step: Callable[[], object]) -> RunBudget:
+def propose_budget(
+    config: RunConfig, device: torch.device, step: Callable[[], object], world: World = ALONE
+) -> RunBudget:
     """The budget that a run which starts now on `device` would get; measures `step` when it is one of time."""
     started = time.monotonic()
     seconds = Budget.parse(config.config.budget).seconds
-    per_step = None if seconds is None else measure(device, step, seconds)
+    per_step = None if seconds is None else measure(device, step, seconds, world)
     left = 0.0 if seconds is None else (seconds - (time.monotonic() - started)) * RESERVE
     steps = budget_steps(config, per_step or 1.0, left)
     return RunBudget(
@@ -54,14 +69,14 @@ def propose_budget(config: RunConfig, device: torch.device, step: Callable[[], o
     )
 
 
-def measure(device: torch.device, step: Callable[[], object], budget_seconds: float) -> float:
-    """Median seconds of one step, after a few to warm up."""
+def measure(device: torch.device, step: Callable[[], object], budget_seconds: float, world: World = ALONE) -> float:
+    """Median seconds of one step, after a few to warm up; each rank measures, for as many steps as the first."""
     for _ in range(WARM_STEPS):
         step()
     low, high = PROBE_SECONDS
     deadline = time.monotonic() + min(max(PROBE_SHARE * budget_seconds, low), high)
     times: list[float] = []
-    while not times or time.monotonic() < deadline:
+    while not times or world.first(time.monotonic() < deadline):
         _wait(device)
         started = time.monotonic()
         step()

@@ -25,7 +25,7 @@ class Figures(Mapping[str, float]):
         if self._read is None:
             self._before()
             stacked = torch.stack([value.float() for value in self._tensors.values()])
-            values: list[float] = stacked.tolist()  # pyright: ignore[reportUnknownMemberType]
+            values: list[float] = [value.item() for value in stacked.cpu()]
             self._read = dict(zip(self._tensors, values, strict=True)) | self._known
         return self._read
 

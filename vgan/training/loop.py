@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -16,14 +16,16 @@ from .. import __version__
 from ..data.buckets.published import ensure_local
 from ..data.loading.loader import ClipSet
 from ..data.manifest import load_dataset
-from ..errors import ConfigError, ResumableError
+from ..errors import ConfigError, CorruptDataError, ResumableError
 from ..models.families import build_discriminator, build_generator
 from ..records import GeneratorRecord
 from ..storage import fault_point, storage_errors
 from ..workspace import RunFolder, Workspace
 from .budget import decide_budget, supports_bf16
 from .checkpoint import resume
+from .compiling import should_compile
 from .determinism import make_deterministic
+from .distributed import ALONE, World, joined
 from .export import commit_run
 from .failures import divergence_told, memory_told
 from .heartbeat import Pulse
@@ -32,6 +34,7 @@ from .preview import write_final, write_sheet
 from .saving import CheckpointWriter, warn_of_little_room
 from .source import ClipSource
 from .step import TrainState, step_seed, train_step
+from .warm_start import take_over
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +72,27 @@ def train_run(workspace: Workspace, key: str, stop: Callable[[], bool]) -> None:
         stop: asked after every step; True checkpoints and raises ResumableError.
     """
     started = time.monotonic()
-    run = open_run(workspace, key, stop)
-    run.started = started
+    device = choose_device(read_config(workspace.run(key)).config.device)
+    with joined(device.type) as world:
+        run = open_run(workspace, key, stop, world)
+        run.started = started
+        if world.leads:
+            _lead(run)
+        else:
+            _follow(run)
+
+
+def _follow(run: Run) -> None:
+    """What the other ranks do: the same steps, until the first one ends, and nothing else."""
+    while run.state.steps < run.budget.steps:
+        step_once(run)
+        if run.state.world.any(run.stop()):
+            raise ResumableError(f"stopped at step {run.state.steps} of {run.budget.steps}.")
+    run.source.close()
+
+
+def _lead(run: Run) -> None:
+    """Take the steps, and write all that is written."""
     state, steps = run.state, run.budget.steps
     report_every = math.ceil(steps / REPORTS)
     save_every = math.ceil(steps / run.config.config.checkpoints)
@@ -88,7 +110,7 @@ def train_run(workspace: Workspace, key: str, stop: Callable[[], bool]) -> None:
             if state.steps % report_every == 0 or state.steps == steps:
                 log_metrics(run, figures)
             fault_point("after_step")
-            stopping = run.stop()
+            stopping = state.world.any(run.stop())
             run.checkpoints.check()
             if state.steps % save_every == 0 or state.steps == steps or stopping:
                 run.checkpoints.save(state, run.seconds)
@@ -104,15 +126,15 @@ def train_run(workspace: Workspace, key: str, stop: Callable[[], bool]) -> None:
     commit_run(run.folder, run.config, run.budget, state.average, blank, device_name(run.device), run.seconds)
 
 
-def open_run(workspace: Workspace, key: str, stop: Callable[[], bool]) -> Run:
+def open_run(workspace: Workspace, key: str, stop: Callable[[], bool], world: World = ALONE) -> Run:
     """Read the plan and the data, build the networks, and put the newest checkpoint into them."""
     folder = workspace.run(key)
     config = read_config(folder)
     device = choose_device(config.config.device)
     if config.config.deterministic:
         make_deterministic()
-    if config.config.threads:
-        torch.set_num_threads(config.config.threads)
+    if config.config.threads or world.size > 1:
+        torch.set_num_threads(config.config.threads or max(1, torch.get_num_threads() // world.size))
     # The version that the run was planned for, even if an ingest has made another one since.
     dataset = load_dataset(workspace, config.dataset, config.dataset_digest)
     ensure_local(workspace, dataset, "train")
@@ -123,31 +145,38 @@ def open_run(workspace: Workspace, key: str, stop: Callable[[], bool]) -> Run:
         batch=config.recipe.batch,
         seed=config.config.seed,
         classes=bool(config.labels),
+        part=world.part(config.recipe.batch),
+        sharing=world.size,
     )
     with memory_told(config, device):
-        budget = _decide(folder, config, device, source)
-        state = build_state(config, device)
+        budget = _decide(folder, config, device, source, world)
+        state = build_state(config, device, world)
         reading = time.monotonic()
         found = resume(folder, state, config)
+        if found is None and config.init_sha256 is not None:
+            take_over(workspace, config, state)
     if found:
         log.info("resuming at step %d, read in %.2f s", state.steps, time.monotonic() - reading)
-    warn_of_little_room(folder, state)
+    if world.any(world.first(state.steps) != state.steps):
+        raise CorruptDataError("the processes of this run found different checkpoints.", hint=f"Compare {folder.path}.")
+    if world.leads:
+        warn_of_little_room(folder, state)
     source.waited_seconds = 0.0  # without the measuring
     seconds_before = found.seconds if found else 0.0
     writer = CheckpointWriter(folder, config)
     return Run(folder, config, device, source, budget, state, writer, stop, seconds_before, steps_before=state.steps)
 
 
-def _decide(folder: RunFolder, config: RunConfig, device: torch.device, source: ClipSource) -> RunBudget:
+def _decide(folder: RunFolder, config: RunConfig, device: torch.device, source: ClipSource, world: World) -> RunBudget:
     """The run's budget; measured, where that is needed, on a copy of the run that nothing else sees."""
     probe: list[TrainState] = []
 
     def step() -> None:
-        state = probe[0] if probe else build_state(config, device)
+        state = probe[0] if probe else build_state(config, device, world)
         probe[:] = [state]
         trial_step(config, state, *source.at(state.steps))
 
-    return decide_budget(folder, config, device, step)
+    return decide_budget(folder, config, device, step, world)
 
 
 def trial_step(config: RunConfig, state: TrainState, video_BCTHW: Tensor, label_B: Tensor | None) -> None:
@@ -156,7 +185,7 @@ def trial_step(config: RunConfig, state: TrainState, video_BCTHW: Tensor, label_
     train_step(state, config.recipe, video_BCTHW, label_B, seed=0, budget=1 << 40, bf16=bf16, adaptive=adaptive)
 
 
-def build_state(config: RunConfig, device: torch.device) -> TrainState:
+def build_state(config: RunConfig, device: torch.device, world: World = ALONE) -> TrainState:
     """The networks before the first step; a function of the seed."""
     with torch.random.fork_rng(devices=[]):  # pyright: ignore[reportUnknownMemberType]
         torch.manual_seed(step_seed(config.config.seed, 0, "weights"))  # pyright: ignore[reportUnknownMemberType]
@@ -164,7 +193,10 @@ def build_state(config: RunConfig, device: torch.device) -> TrainState:
         discriminator = build_discriminator(
             config.family, config.network.discriminator.model_dump(mode="json"), config.shape
         )
-    return TrainState.start(generator.to(device), discriminator.to(device), config.recipe)
+    compiled = should_compile(config.config.compile, device)
+    return TrainState.start(
+        generator.to(device), discriminator.to(device), config.recipe, world=world, compiled=compiled
+    )
 
 
 def generator_record(config: RunConfig) -> GeneratorRecord:
@@ -185,7 +217,7 @@ def generator_record(config: RunConfig) -> GeneratorRecord:
     )
 
 
-def step_once(run: Run) -> dict[str, float]:
+def step_once(run: Run) -> Mapping[str, float]:
     """One step on the clips that belong to it."""
     video_BCTHW, label_B = run.source.at(run.state.steps)
     return train_step(
@@ -200,7 +232,7 @@ def step_once(run: Run) -> dict[str, float]:
     )
 
 
-def log_metrics(run: Run, figures: dict[str, float]) -> None:
+def log_metrics(run: Run, figures: Mapping[str, float]) -> None:
     """Append a line to metrics.jsonl; no wall clock in it, so a resumed run writes the same bytes."""
     line = {"step": run.state.steps, "clips": run.state.steps * run.config.recipe.batch, **figures}
     with storage_errors(run.folder.metrics, "writing"), open(run.folder.metrics, "ab") as file:

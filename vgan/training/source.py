@@ -37,21 +37,32 @@ def spare_bytes(device: torch.device) -> int:
 class ClipSource:
     """Batches of a clip set as a function of (seed, step).
 
+    `part` leaves of each batch those clips alone that are this rank's, on `sharing` processes of this machine.
     Whether the clips are on the device or are read for each step changes the speed, never a batch.
 
     Raises:
         BadInputError: the set is empty.
     """
 
-    def __init__(self, clips: ClipSet, device: torch.device, *, batch: int, seed: int, classes: bool) -> None:
+    def __init__(
+        self,
+        clips: ClipSet,
+        device: torch.device,
+        *,
+        batch: int,
+        seed: int,
+        classes: bool,
+        part: slice = slice(None),
+        sharing: int = 1,
+    ) -> None:
         if not len(clips):
             raise BadInputError("the dataset has no training clips.", hint="Ingest more videos, or a smaller stride.")
-        self.clips, self.device, self.batch, self.seed = clips, device, batch, seed
+        self.clips, self.device, self.batch, self.seed, self.part = clips, device, batch, seed, part
         self.waited_seconds = 0.0  # spent in `at`, all calls together: what reading costs the training
         self.labels = _tensor(clips.labels).to(device) if classes else None
         self.resident_NCTHW: Tensor | None = None
         self._copied: torch.cuda.Event | None = None
-        if len(clips) * math.prod(clips.shape_CTHW) <= spare_bytes(device):
+        if len(clips) * math.prod(clips.shape_CTHW) <= spare_bytes(device) // sharing:
             self.resident_NCTHW = self._load()
         self._ahead = None if self.resident_NCTHW is not None else self._prefetcher()
 
@@ -65,14 +76,18 @@ class ClipSource:
         return resident_NCTHW
 
     def _prefetcher(self) -> Prefetcher:
-        shape, pinned = (self.batch, *self.clips.shape_CTHW), self.device.type == "cuda"
+        num, pinned = len(range(self.batch)[self.part]), self.device.type == "cuda"
+        shape = (num, *self.clips.shape_CTHW)
         buffers = [torch.empty(shape, dtype=torch.uint8, pin_memory=pinned).numpy() for _ in range(AHEAD + 1)]
-        return Prefetcher(self.clips, batch=self.batch, seed=self.seed, buffers=buffers)
+        return Prefetcher(self.clips, batch=self.batch, seed=self.seed, buffers=buffers, part=self.part)
 
     def at(self, step: int) -> tuple[Tensor, Tensor | None]:
         """uint8 clips [B, 3, T, H, W] and classes [B] of a step, on the device; valid until the next call."""
         started = time.perf_counter()
-        index_B = _tensor(batch_indices(len(self.clips), self.batch, self.seed, step)).to(self.device)
+        index_B = _tensor(batch_indices(len(self.clips), self.batch, self.seed, step)[self.part])
+        if self.device.type == "cuda":
+            index_B = index_B.pin_memory()  # from where it travels without the host waiting for the device
+        index_B = index_B.to(self.device, non_blocking=True)
         video_BCTHW = self._read(step) if self.resident_NCTHW is None else self.resident_NCTHW[index_B]
         label_B = None if self.labels is None else self.labels[index_B]
         self.waited_seconds += time.perf_counter() - started

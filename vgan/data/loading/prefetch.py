@@ -25,11 +25,20 @@ class Prefetcher:
         batch: clips in a step.
         seed: of the run.
         buffers: AHEAD + 1 arrays uint8 [batch, 3, T, H, W] to read into, such as pinned memory; made when not given.
+        part: which clips of each batch are read; the arrays are as long.
     """
 
-    def __init__(self, clips: ClipSet, *, batch: int, seed: int, buffers: Sequence[Uint8] | None = None) -> None:
-        self.clips, self.batch, self.seed = clips, batch, seed
-        shape = (batch, *clips.shape_CTHW)
+    def __init__(
+        self,
+        clips: ClipSet,
+        *,
+        batch: int,
+        seed: int,
+        buffers: Sequence[Uint8] | None = None,
+        part: slice = slice(None),
+    ) -> None:
+        self.clips, self.batch, self.seed, self.part = clips, batch, seed, part
+        shape = (len(range(batch)[part]), *clips.shape_CTHW)
         self._free = list(buffers or (np.empty(shape, np.uint8) for _ in range(AHEAD + 1)))
         self._lent: list[Uint8] = []  # at most the one that the caller uses
         self._ahead: deque[tuple[int, Future[Uint8]]] = deque()
@@ -64,7 +73,7 @@ class Prefetcher:
             following += 1
 
     def _read(self, step: int, buffer: Uint8) -> Uint8:
-        return self.clips.read(batch_indices(len(self.clips), self.batch, self.seed, step), buffer)
+        return self.clips.read(batch_indices(len(self.clips), self.batch, self.seed, step)[self.part], buffer)
 
     def close(self) -> None:
         """End the thread."""
