@@ -8,6 +8,7 @@ for all of them.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
@@ -17,7 +18,7 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.runtime import flow_run
 
-from vgan.progress import Progress, silent
+from vgan.progress import Pace, Progress, duration, silent
 
 SECONDS_BETWEEN_UPDATES = 2.0
 CLOSING_SECONDS = 5.0  # that a stage waits at its end for the last update
@@ -34,14 +35,20 @@ def listen(sink_of: Callable[[str], Progress]) -> None:
 
 @contextmanager
 def stage_progress(stage: str) -> Iterator[Progress]:
-    """A sink that updates the stage's progress artifact, at most every two seconds, and the terminal."""
+    """A sink that updates the stage's progress artifact, at most every two seconds, and the terminal.
+
+    The artifact's description is the note and the time left, which a terminal shows beside its bar.
+    """
     shown = terminal(stage) if terminal else None
-    artifact = _Artifact(stage)
+    artifact, pace = _Artifact(stage), Pace()
 
     def report(done: float, total: float, note: str) -> None:
         if shown:
             shown(done, total, note)
-        artifact.latest = (100.0 * done / max(total, 1e-9), f"{stage}: {note}")
+        pace.tell(time.monotonic(), done, total)
+        left = pace.seconds_left
+        rest = f", {duration(left)} left" if left and done < total else ""
+        artifact.latest = (100.0 * done / max(total, 1e-9), f"{stage}: {note}{rest}")
 
     try:
         yield report

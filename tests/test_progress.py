@@ -5,10 +5,10 @@ import pytest
 from vgan.progress import PACE_SECONDS, Pace, duration
 
 
-def told(*moments: tuple[float, float]) -> Pace:
+def told(*moments: tuple[float, float], total: float = 10_000) -> Pace:
     pace = Pace()
     for at, done in moments:
-        pace.tell(at, done)
+        pace.tell(at, done, total)
     return pace
 
 
@@ -16,13 +16,13 @@ def test_what_an_earlier_attempt_did_counts_for_nothing() -> None:
     """A run that resumes at 9,000 of 10,000 and does 10 a second takes 90 seconds more."""
     pace = told((0.0, 9000.0), (2.0, 9020.0), (10.0, 9100.0))
     assert pace.speed == 10.0
-    assert pace.seconds_left(10_000) == 90.0
+    assert pace.seconds_left == 90.0
 
 
 def test_nothing_is_said_before_anything_is_known() -> None:
-    assert told().speed is told((0.0, 5.0)).speed is told((0.0, 5.0)).seconds_left(10) is None
+    assert told().speed is told((0.0, 5.0)).speed is told((0.0, 5.0)).seconds_left is None
     assert told((0.0, 5.0), (0.0, 9.0)).speed is None
-    assert told((0.0, 5.0), (9.0, 5.0)).seconds_left(10) is None
+    assert told((0.0, 5.0), (9.0, 5.0)).seconds_left is None
 
 
 def test_the_speed_is_that_of_the_last_half_a_minute() -> None:
@@ -39,6 +39,11 @@ def test_steps_longer_than_half_a_minute_have_a_speed_too() -> None:
 
 def test_another_piece_of_work_begins_anew() -> None:
     assert told((0.0, 0.0), (1.0, 900.0), (2.0, 0.0), (4.0, 6.0)).speed == 3.0
+    pace = told((0.0, 0.0), (1.0, 3.0), total=3)  # three shards read; then a run that resumes
+    pace.tell(2.0, 5000, 10_000)
+    assert pace.speed is None
+    pace.tell(3.0, 5050, 10_000)
+    assert (pace.speed, pace.seconds_left) == (50, 99)
 
 
 @pytest.mark.parametrize(

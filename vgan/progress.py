@@ -28,27 +28,30 @@ class Pace:
 
     def __init__(self) -> None:
         self._told: deque[tuple[float, float]] = deque()
+        self._total = 0.0
 
-    def tell(self, at: float, done: float) -> None:
-        """At second `at` of any clock, `done` units are done; fewer than before begins anew."""
-        if self._told and (done < self._told[-1][1] or at < self._told[-1][0]):
+    def tell(self, at: float, done: float, total: float) -> None:
+        """At second `at` of any clock, `done` of `total` units are done; fewer done or another total begins anew."""
+        if self._told and (done < self._told[-1][1] or at < self._told[-1][0] or total != self._total):
             self._told.clear()
+        self._total = total
         self._told.append((at, done))
         while len(self._told) > 2 and self._told[1][0] <= at - PACE_SECONDS:
             self._told.popleft()
 
     @property
     def speed(self) -> float | None:
-        """Units a second over the last half a minute, or since the last moment but one; None before two moments."""
+        """Units a second over the last half a minute, or longer where moments are rarer; None before two moments."""
         if len(self._told) < 2:
             return None
         (start, before), (end, done) = self._told[0], self._told[-1]
         return (done - before) / (end - start) if end > start else None
 
-    def seconds_left(self, total: float) -> float | None:
-        """Until `total` units are done at this speed; None when that cannot be said."""
+    @property
+    def seconds_left(self) -> float | None:
+        """Until all is done at this speed; None when that cannot be said."""
         speed = self.speed
-        return (total - self._told[-1][1]) / speed if speed else None
+        return (self._total - self._told[-1][1]) / speed if speed else None
 
 
 def duration(seconds: float) -> str:

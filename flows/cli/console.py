@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+from rich.table import Column, Table
 
+from vgan.progress import Pace
 from vgan.progress import Progress as ProgressSink
 
 err = Console(stderr=True)
@@ -33,27 +35,41 @@ def setup_logging() -> None:
 
 @contextmanager
 def bars() -> Iterator[Callable[[str], ProgressSink]]:
-    """Progress bars on a terminal, nothing in a pipe: yields a maker of one sink a stage."""
+    """Progress bars on a terminal, nothing in a pipe: yields a maker of one sink a stage.
+
+    Stage, bar, share and time left have their places; a note that is longer than the rest of the line is cut off.
+    """
     columns = (
         TextColumn("[bold]{task.fields[stage]:>9}"),
-        BarColumn(),
+        BarColumn(bar_width=max(10, min(40, err.width - 90))),
         TaskProgressColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.fields[left]:>7}", style="progress.remaining"),
+        TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
     )
-    with Progress(*columns, console=err, disable=not err.is_terminal) as shown:
-        rows: dict[str, TaskID] = {}
+    with Progress(*columns, console=err, expand=True, disable=not err.is_terminal) as shown:
+        rows: dict[str, tuple[TaskID, Pace]] = {}
 
         def sink_of(stage: str) -> ProgressSink:
             if stage not in rows:
-                rows[stage] = shown.add_task("", stage=stage)
+                rows[stage] = shown.add_task("", stage=stage, left=""), Pace()
+            row, pace = rows[stage]
 
             def report(done: float, total: float, note: str) -> None:
-                shown.update(rows[stage], completed=done, total=total, description=escape(note))
+                pace.tell(time.monotonic(), done, total)
+                left = "" if done >= total else clock(pace.seconds_left)
+                shown.update(row, completed=done, total=total, description=escape(note), left=left)
 
             return report
 
         yield sink_of
+
+
+def clock(seconds: float | None) -> str:
+    """A time left as '1:02:03', as long for any of them below ten hours; '-:--:--' when it is not known."""
+    if seconds is None:
+        return "-:--:--"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -62,10 +62,11 @@ def test_it_is_written_every_two_seconds_and_at_the_end_only(folder, clock) -> N
 
 def test_what_an_earlier_attempt_left_is_not_told(folder, clock) -> None:
     Pulse(folder).beat(900, FIGURES)
-    told: list[float] = []
-    listener = Listener(folder, lambda done, total, note: told.append(done))
+    told: list[tuple[float, float, str]] = []
+    listener = Listener(folder, lambda done, total, note: told.append((done, total, note)))
+    listener.begin()
     listener.look(BUDGET)
-    assert not told
+    assert told == [(0, 1, "starting")]
 
 
 def test_a_heartbeat_that_cannot_be_read_or_written_disturbs_nobody(folder, clock) -> None:

@@ -64,7 +64,11 @@ class Listener:
         self.progress = progress
         self.pace = Pace()
         self.seen = 0
-        self.path.unlink(missing_ok=True)  # of an earlier attempt
+
+    def begin(self) -> None:
+        """Forget what an earlier attempt left; to be called before the training process starts."""
+        self.path.unlink(missing_ok=True)
+        self.progress(0, 1, "starting")
 
     def look(self, budget: RunBudget) -> None:
         """Tell of a heartbeat that is new."""
@@ -77,7 +81,7 @@ class Listener:
             return
         self.seen = changed
         batch = budget.clips // budget.steps
-        self.pace.tell(beat.seconds, beat.step * batch)
+        self.pace.tell(beat.seconds, beat.step * batch, budget.clips)
         self.progress(beat.step * batch, budget.clips, self._note(beat, budget.steps))
 
     def _note(self, beat: Heartbeat, steps: int) -> str:

@@ -124,6 +124,7 @@ class Attempt:
     def run(self) -> None:
         """Start the child, wait for it, and raise what its exit code means."""
         self.folder.path.mkdir(parents=True, exist_ok=True)
+        self.heartbeats.begin()
         log_start = self.told = self.folder.log.stat().st_size if self.folder.log.exists() else 0
         with open(self.folder.log, "ab") as output:
             # A process group of its own: Ctrl-C on a terminal would otherwise reach it twice.
