@@ -245,6 +245,17 @@ class GeneratorRecord(Record):
     vgan_version: str
 
 
+class WarmStart(Record):
+    """What a run took over from other weights before its first step: runs/<run>/init.json."""
+
+    source: str  # what the weights were, for example "models:/shapes/3" or "run shapes-1f0c, step 1200"
+    sha256: str  # of their file
+    taken: tuple[str, ...]  # tensors taken over whole, "<network>.<name>"
+    partly: tuple[str, ...]  # tensors of which the part of the classes named behind was taken over
+    fresh: tuple[str, ...]  # tensors that start fresh: not there, or of another shape
+    share: float  # numbers of the generator that were taken over, of all
+
+
 class TrainedRun(Record):
     """A finished training run: the commit record of runs/<run>/run.json."""
 
@@ -258,6 +269,7 @@ class TrainedRun(Record):
     seconds: float  # wall clock of all attempts together
     generator: GeneratorRecord  # of the EMA weights in runs/<run>/generator/
     git_commit: str | None
+    init: WarmStart | None = None  # None: from fresh weights
 
 
 class Metric(Record):

@@ -131,6 +131,11 @@ class RunFolder:
         return self.path / "train.log"
 
     @property
+    def init(self) -> Path:
+        """What was taken over from the weights that the run started from; not there when it started from none."""
+        return self.path / "init.json"
+
+    @property
     def diverged(self) -> Path:
         """What was seen when training last met figures that are not finite; not there when it never did."""
         return self.path / "diverged.json"
@@ -210,6 +215,10 @@ class Workspace:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,127}", run):
             raise ConfigError(f"{run!r} is not a run key.", hint="`ls runs/` in the workspace shows the keys.")
         return RunFolder(self.root / "runs" / run)
+
+    def initial(self, sha256: str) -> Path:
+        """Weights that a run starts from, kept under their hash; their record is beside them."""
+        return self.root / "initial" / f"{sha256}.safetensors"
 
     def model_lease(self, model_name: str) -> Path:
         """Lease of the one registration that may move this model's alias from this workspace."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 
 from safetensors.torch import save
 
+from ..errors import CorruptDataError, StorageError
 from ..models.interface import Generator
-from ..records import GeneratorRecord, TrainedRun
-from ..storage import fault_point, write_atomic
+from ..records import GeneratorRecord, TrainedRun, WarmStart
+from ..storage import fault_point, read_bytes, write_atomic
 from ..workspace import RunFolder
 from .plan import RunBudget, RunConfig
 from .revision import git_commit
+
+log = logging.getLogger(__name__)
 
 
 def commit_run(
@@ -50,8 +54,18 @@ def commit_run(
         seconds=round(seconds, 3),
         generator=record,
         git_commit=git_commit(),
+        init=_started_from(folder) if config.init_sha256 else None,
     )
     folder.diverged.unlink(missing_ok=True)  # of an earlier attempt
     fault_point("before_run_record")
     write_atomic(folder.record, trained.to_json())
     return trained
+
+
+def _started_from(folder: RunFolder) -> WarmStart | None:
+    """What was taken over; None, with a warning, when that is not known any more, which no finished run fails for."""
+    try:
+        return WarmStart.from_json(read_bytes(folder.init), str(folder.init))
+    except (CorruptDataError, StorageError) as error:
+        log.warning("what was taken over is not known any more: %s", error.message)
+        return None

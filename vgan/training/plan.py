@@ -41,6 +41,7 @@ class RunConfig(Record):
     network: R3Network
     recipe: Recipe
     training_code: int = TRAINING_CODE
+    init_sha256: str | None = None  # of the weights that it starts from, wherever `config.init` now leads
 
 
 class RunBudget(Record):
@@ -53,19 +54,25 @@ class RunBudget(Record):
     clips_per_second: float | None  # as measured; None for a budget that was given in clips
 
 
-def run_key(dataset: Dataset, config: TrainConfig) -> str:
-    """The key of the run that this configuration makes of this dataset version."""
-    asked = config.model_dump(mode="json", exclude=set(NOT_LEARNED))
+def run_key(dataset: Dataset, config: TrainConfig, init: str | None = None) -> str:
+    """The key of the run that this configuration makes of this dataset version.
+
+    `init` is what `initial.adopt` returned: a model's alias moves, and from other weights it is another run.
+    """
+    asked = config.model_dump(mode="json", exclude=set(NOT_LEARNED)) | {"init": init}
     digest = digest_of({"dataset": dataset.digest(), "config": asked, "training_code": TRAINING_CODE})
     return f"{dataset.name}-{digest[:16]}"
 
 
-def resolve(dataset: Dataset, config: TrainConfig) -> RunConfig:
-    """Turn a preset into networks and a recipe for this dataset; raises ConfigError when its clips do not fit."""
+def resolve(dataset: Dataset, config: TrainConfig, init: str | None = None) -> RunConfig:
+    """Turn a preset into networks and a recipe for this dataset; raises ConfigError when its clips do not fit.
+
+    `init` as for `run_key`.
+    """
     ingest = dataset.config
     shape = ClipShape(frames=ingest.frames, height=ingest.height, width=ingest.width, labels=len(dataset.labels))
     return RunConfig(
-        run=run_key(dataset, config),
+        run=run_key(dataset, config, init),
         dataset=dataset.name,
         dataset_digest=dataset.digest(),
         labels=dataset.labels,
@@ -74,12 +81,13 @@ def resolve(dataset: Dataset, config: TrainConfig) -> RunConfig:
         config=config,
         network=r3_network(config.preset, shape),
         recipe=recipe_for(config.preset, config.batch),
+        init_sha256=init,
     )
 
 
-def prepare(workspace: Workspace, dataset: Dataset, config: TrainConfig) -> str:
+def prepare(workspace: Workspace, dataset: Dataset, config: TrainConfig, init: str | None = None) -> str:
     """Write the run's config.json and return its key."""
-    run = resolve(dataset, config)
+    run = resolve(dataset, config, init)
     write_atomic(workspace.run(run.run).config, run.to_json())
     return run.run
 

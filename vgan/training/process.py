@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -28,7 +28,9 @@ from ..records import Dataset, TrainedRun
 from ..storage import lease, read_bytes, sha256_file
 from ..workspace import RunFolder, Workspace
 from .heartbeat import Listener
-from .plan import prepare, read_budget, run_key
+from .initial import adopt
+from .plan import prepare, read_budget, read_config, run_key
+from .ranks import Ranks, count_processes
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ def train(
     config: TrainConfig,
     *,
     version: str | None = None,
+    init: str | None = None,
     progress: Progress = silent,
     on_metrics: MetricsListener | None = None,
 ) -> tuple[TrainedRun, bool]:
@@ -58,6 +61,7 @@ def train(
         name: of the dataset.
         config: what to train.
         version: digest of the dataset version; None takes the current one.
+        init: what `initial.adopt` returned, when the caller has called it; it must for a registered model.
         progress: told clips done, clips in all, and the speed.
         on_metrics: given each line of metrics.jsonl, in order, once; a resumed run's earlier lines come first.
 
@@ -65,13 +69,14 @@ def train(
         The record, and whether the run was finished before this call.
 
     Raises:
-        ConfigError: unknown dataset, or a device that is not there.
+        ConfigError: unknown dataset or initial weights, or a device that is not there.
         CorruptDataError: a shard, or every checkpoint, is damaged.
         DivergedError: a loss or gradient was not finite.
         ResumableError: the child was killed; the same call resumes. StoppedError when it was asked to stop.
     """
     dataset = load_dataset(workspace, name, version)
-    folder = workspace.run(run_key(dataset, config))
+    init = init or adopt(workspace, dataset, config)
+    folder = workspace.run(run_key(dataset, config, init))
     if (finished := finished_run(folder)) is not None:
         return finished, True
     _verify(workspace, dataset, progress)
@@ -79,7 +84,7 @@ def train(
         if (finished := finished_run(folder)) is not None:
             return finished, True
         folder.record.unlink(missing_ok=True)
-        key = prepare(workspace, dataset, config)
+        key = prepare(workspace, dataset, config, init)
         Attempt(workspace, key, progress, on_metrics).run()
     return TrainedRun.from_json(read_bytes(folder.record), str(folder.record)), False
 
@@ -110,12 +115,14 @@ def finished_run(folder: RunFolder) -> TrainedRun | None:
 
 
 class Attempt:
-    """One child process, from start to exit code."""
+    """One child, which may be several processes, from start to exit code."""
 
     def __init__(self, workspace: Workspace, key: str, progress: Progress, on_metrics: MetricsListener | None) -> None:
         self.folder = workspace.run(key)
         self.command = [sys.executable, "-m", "vgan.training", "--workspace", str(workspace.root), "--run", key]
         self.heartbeats = Listener(self.folder, progress)
+        asked = read_config(self.folder)
+        self.processes = count_processes(asked.config.processes, asked.config.device, asked.recipe.batch)
         self.on_metrics = on_metrics
         self.last_step = 0
         self.metrics_size = -1
@@ -127,15 +134,19 @@ class Attempt:
         self.heartbeats.begin()
         log_start = self.told = self.folder.log.stat().st_size if self.folder.log.exists() else 0
         with open(self.folder.log, "ab") as output:
-            # A process group of its own: Ctrl-C on a terminal would otherwise reach it twice.
-            child = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "VGAN_SUPERVISOR": str(os.getpid())},
-                process_group=0,
-            )
+
+            def start(more: Mapping[str, str]) -> subprocess.Popen[bytes]:
+                # A process group of its own: Ctrl-C on a terminal would otherwise reach it twice.
+                return subprocess.Popen(
+                    self.command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **more, "VGAN_SUPERVISOR": str(os.getpid())},
+                    process_group=0,
+                )
+
+            child = Ranks(self.processes, start)
         with forwarded_signals(child) as received:
             try:
                 self._watch(child)
@@ -144,7 +155,7 @@ class Attempt:
         if child.returncode:
             raise failure(child.returncode, self.folder, _tail(self.folder.log, log_start), received)
 
-    def _watch(self, child: subprocess.Popen[bytes]) -> None:
+    def _watch(self, child: Ranks) -> None:
         while child.poll() is None:
             self._deliver()
             self._warn()
@@ -186,7 +197,7 @@ class Attempt:
 
 
 @contextmanager
-def forwarded_signals(child: subprocess.Popen[bytes]) -> Generator[list[int]]:
+def forwarded_signals(child: Ranks) -> Generator[list[int]]:
     """Pass signals that ask to stop on to the child while it runs; collects them.
 
     The first lets the child write a checkpoint, the second kills it. Elsewhere than in the main
@@ -219,7 +230,7 @@ def forwarded_signals(child: subprocess.Popen[bytes]) -> Generator[list[int]]:
             handler(number, None)
 
 
-def end(child: subprocess.Popen[bytes]) -> None:
+def end(child: Ranks) -> None:
     """Make sure that the child has ended: ask, wait, kill. It has ended already unless something went wrong here."""
     if child.poll() is not None:
         return
@@ -228,7 +239,7 @@ def end(child: subprocess.Popen[bytes]) -> None:
         child.wait(GRACE_SECONDS)
     except subprocess.TimeoutExpired:
         child.kill()
-        child.wait()
+        child.wait(GRACE_SECONDS)
 
 
 def failure(code: int, folder: RunFolder, tail: list[str], received: list[int]) -> VganError:
