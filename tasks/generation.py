@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from vgan.config import SampleConfig
+from vgan.config import SampleConfig, TrainConfig
 from vgan.errors import ConfigError
-from vgan.sampling import Sampler, write_samples
+from vgan.records import Dataset
+from vgan.training.initial import adopt
 from vgan.workspace import Workspace
 
 
@@ -40,6 +42,8 @@ def generator_folder(workspace: Workspace, model: str) -> Iterator[tuple[Path, s
 
 def generate(workspace: Workspace, model: str, out: Path, config: SampleConfig) -> list[Path]:
     """Write `config.num` clips and a contact sheet to `out`; returns the paths of the clips."""
+    from vgan.sampling import Sampler, write_samples
+
     with generator_folder(workspace, model) as (folder, name):
         sampler = Sampler(folder)
         written = write_samples(
@@ -53,3 +57,11 @@ def generate(workspace: Workspace, model: str, out: Path, config: SampleConfig) 
             frames=config.frames,
         )
     return [path for path in written if path.suffix == ".mp4"]
+
+
+def initial_weights(workspace: Workspace, dataset: Dataset, config: TrainConfig) -> str | None:
+    """sha256 of the weights that `config.init` names, which are in the workspace from now on; None without `init`.
+
+    Raises as `vgan.training.initial.adopt`.
+    """
+    return adopt(workspace, dataset, config, partial(generator_folder, workspace))

@@ -11,6 +11,7 @@ from prefect import task
 from prefect.concurrency.sync import concurrency
 
 from tasks import tracking
+from tasks.generation import initial_weights
 from tasks.progress import stage_progress
 from tasks.retries import STAGE_POLICY
 from vgan.config import TrainConfig
@@ -39,7 +40,8 @@ def train(root: str, name: str, config: TrainConfig, version: str | None = None)
     workspace = Workspace.open(root)
     find_ffmpeg()  # evaluation and sampling write films with it: better told now than after hours
     dataset = load_dataset(workspace, name, version)
-    run = run_key(dataset, config)
+    init = initial_weights(workspace, dataset, config)
+    run = run_key(dataset, config, init)
     synced = time.monotonic()
 
     def forward(_: dict[str, Any]) -> None:
@@ -52,7 +54,9 @@ def train(root: str, name: str, config: TrainConfig, version: str | None = None)
             synced = time.monotonic()
 
     with _gpu_slot(config), stage_progress("train") as progress:
-        return train_in_child(workspace, name, config, version=version, progress=progress, on_metrics=forward)
+        return train_in_child(
+            workspace, name, config, version=version, init=init, progress=progress, on_metrics=forward
+        )
 
 
 def _gpu_slot(config: TrainConfig) -> Any:

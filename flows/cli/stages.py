@@ -13,7 +13,7 @@ from flows.cli.options import with_config
 from vgan.config import EvaluateConfig, IngestConfig, RegisterConfig, SampleConfig, TrainConfig
 from vgan.errors import CorruptDataError
 from vgan.evaluation.table import COLUMNS, metric_rows
-from vgan.records import Evaluation, IngestReport, ModelVersion, TrainedRun
+from vgan.records import Evaluation, IngestReport, ModelVersion, TrainedRun, WarmStart
 from vgan.workspace import Workspace
 
 VideosOption = Annotated[
@@ -75,10 +75,14 @@ def train(
     name: NameOption, config: TrainConfig, workspace: WorkspaceOption = None, as_json: JsonOption = False
 ) -> None:
     """Train a generator on a dataset; the same command resumes an interrupted run."""
+    from tasks.generation import initial_weights
+    from vgan.data.manifest import load_dataset
     from vgan.training.process import train as train_in_child
 
+    opened = Workspace.open(workspace)
+    init = initial_weights(opened, load_dataset(opened, name), config) if config.init else None
     with console.bars() as sink_of:
-        trained, unchanged = train_in_child(Workspace.open(workspace), name, config, progress=sink_of("train"))
+        trained, unchanged = train_in_child(opened, name, config, init=init, progress=sink_of("train"))
     if as_json:
         console.print_json(train_json(trained, unchanged))
     else:
@@ -86,6 +90,8 @@ def train(
             f"run {trained.run}: {'unchanged' if unchanged else 'trained'}, "
             f"{trained.clips / 1000:.1f} kclips in {trained.seconds:.0f} s on {trained.device}"
         )
+        if trained.init:
+            print_warm_start(trained.init)
 
 
 @app.command()
@@ -174,6 +180,14 @@ def ingest_json(report: IngestReport) -> dict[str, Any]:
 def train_json(trained: TrainedRun, unchanged: bool) -> dict[str, Any]:
     """The shape of `vgan train --json`."""
     return {"unchanged": unchanged, **trained.model_dump(mode="json")}
+
+
+def print_warm_start(init: WarmStart) -> None:
+    """What a run started from, and what of it was not taken over."""
+    counts = f"{len(init.taken)} tensors taken over, {len(init.partly)} in part, {len(init.fresh)} fresh"
+    lines = [f"started from {init.source}: {counts}; {init.share:.0%} of the generator"]
+    lines += [f"  in part: {name}" for name in init.partly] + [f"  fresh: {name}" for name in init.fresh]
+    console.out.print(*lines, sep="\n", markup=False, highlight=False, soft_wrap=True)
 
 
 def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
