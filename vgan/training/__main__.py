@@ -1,4 +1,4 @@
-"""The training process: `python -m vgan.training --workspace W --run KEY`.
+"""The training process: `python -m vgan.training --workspace W --run KEY`; with `--measure` a rehearsal of it.
 
 Its exit code is the whole answer (vgan.errors); its last words are in its standard error,
 as `error: ...` and `hint: ...`. SIGINT, SIGTERM and SIGHUP finish the step, write a checkpoint
@@ -16,12 +16,14 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from ..errors import ResumableError, VganError
-from ..storage import lease
+from ..storage import lease, read_bytes
 from ..workspace import Workspace
+from .plan import RunConfig
 
 SUPERVISOR = "VGAN_SUPERVISOR"  # pid of the process that started this one and holds the lease
 PR_SET_PDEATHSIG = 1
@@ -70,30 +72,52 @@ def _watch(supervisor: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train the run that the arguments name; returns the exit code."""
+    """Train, or measure, the run that the arguments name; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m vgan.training", description="Train a prepared run.")
-    parser.add_argument("--workspace", required=True, help="folder that holds datasets/ and runs/")
-    parser.add_argument("--run", required=True, help="key of a run that has a config.json")
+    wanted = parser.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--run", help="key of a run that has a config.json")
+    wanted.add_argument("--measure", metavar="FILE", help="print what a few steps of this config.json cost")
+    parser.add_argument("--workspace", help="folder that holds datasets/ and runs/")
     options = parser.parse_args(arguments)
     supervisor = os.environ.get(SUPERVISOR)
-    if supervisor:
-        die_with(int(supervisor))
-    stop = StopFlag()
+    rank = int(os.environ.get("RANK", "0"))
+    if supervisor or "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun would leave its ranks behind when it is killed
+        die_with(int(supervisor or os.getppid()))
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     try:
-        workspace = Workspace.open(options.workspace)
-        from .loop import train_run  # torch is loaded after the signals are handled
-
-        # A supervisor holds the lease itself.
-        held = contextlib.nullcontext() if supervisor else lease(workspace.run(options.run).lease)
-        with held:
-            train_run(workspace, options.run, stop)
+        if options.measure:
+            _measure(Path(options.measure))
+        else:
+            _train(options.workspace, options.run, leased=bool(supervisor or rank))
     except VganError as error:
+        from .distributed import LostRankError
+
+        if isinstance(error, LostRankError):  # the other one says what was wrong
+            say(f"rank {rank}: {error.message}")
+            return error.exit_code
         say(f"error: {error.message}")
         if error.hint:
             say(f"hint: {error.hint}")
         return error.exit_code
     return 0
+
+
+def _train(root: str | None, key: str, *, leased: bool) -> None:
+    """Train; a supervisor holds the lease itself, and of several processes the first one does."""
+    stop = StopFlag()
+    workspace = Workspace.open(root)
+    from .loop import train_run  # torch is loaded after the signals are handled
+
+    with contextlib.nullcontext() if leased else lease(workspace.run(key).lease):
+        train_run(workspace, key, stop)
+
+
+def _measure(file: Path) -> None:
+    from .probe import probe
+
+    found = probe(RunConfig.from_json(read_bytes(file), str(file)))
+    if found is not None:  # one of several processes speaks for all
+        sys.stdout.buffer.write(found.to_json())
 
 
 def leave(code: int) -> NoReturn:

@@ -22,9 +22,13 @@ from torch import Tensor
 from torch import distributed as dist
 
 from ..errors import ConfigError, ResumableError
+from .ranks import RENDEZVOUS, check_share
 
-RENDEZVOUS = "VGAN_RENDEZVOUS"  # file by which the ranks of one machine find each other; without it, MASTER_ADDR
 TIMEOUT = timedelta(minutes=30)  # for which a rank may be busy alone: writing a checkpoint, say
+
+
+class LostRankError(ResumableError):
+    """Another process of the run has ended; what that one said is the cause."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,7 @@ class World:
 
     def part(self, batch: int) -> slice:
         """Which clips of a batch are this rank's; raises ConfigError when the ranks cannot have equally many."""
-        if batch % self.size:
-            raise ConfigError(
-                f"a batch of {batch} clips does not divide among {self.size} processes.",
-                hint=f"Take --batch {_round_up(batch, self.size)}, or another number of --processes.",
-            )
-        share = batch // self.size
+        share = check_share(batch, self.size)
         return slice(self.rank * share, (self.rank + 1) * share)
 
     def mean_(self, tensors: Sequence[Tensor]) -> None:
@@ -84,11 +83,6 @@ class World:
 ALONE = World()
 
 
-def _round_up(value: int, multiple: int) -> int:
-    """The smallest multiple that is not less than `value`."""
-    return -(-value // multiple) * multiple
-
-
 @contextmanager
 def lost_ranks() -> Generator[None]:
     """Turn a failed exchange into the error that says so."""
@@ -97,14 +91,9 @@ def lost_ranks() -> Generator[None]:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise ResumableError(
+        raise LostRankError(
             f"another process of this run has ended: {str(error).splitlines()[0]}", hint="The same command resumes."
         ) from error
-
-
-def rank_of_environment() -> int:
-    """Number of this process among those of the run."""
-    return int(os.environ.get("RANK", "0"))
 
 
 @contextmanager
@@ -121,7 +110,7 @@ def joined(device: str) -> Generator[World]:
     if size == 1:
         yield ALONE
         return
-    world = World(rank_of_environment(), size, int(os.environ.get("LOCAL_RANK", "0")))
+    world = World(int(os.environ["RANK"]), size, int(os.environ.get("LOCAL_RANK", "0")))
     if device == "cuda":
         if world.local_rank >= torch.cuda.device_count():
             raise ConfigError(

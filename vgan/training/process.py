@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -29,7 +30,7 @@ from ..storage import lease, read_bytes, sha256_file
 from ..workspace import RunFolder, Workspace
 from .heartbeat import Listener
 from .initial import adopt
-from .plan import prepare, read_budget, read_config, run_key
+from .plan import RunConfig, prepare, read_budget, read_config, run_key
 from .ranks import Ranks, count_processes
 
 log = logging.getLogger(__name__)
@@ -153,7 +154,8 @@ class Attempt:
             finally:
                 end(child)
         if child.returncode:
-            raise failure(child.returncode, self.folder, _tail(self.folder.log, log_start), received)
+            tail = _tail(self.folder.log, log_start)
+            raise failure(child.returncode, tail, received, f"All it said is in {self.folder.log}.")
 
     def _watch(self, child: Ranks) -> None:
         while child.poll() is None:
@@ -242,8 +244,44 @@ def end(child: Ranks) -> None:
         child.wait(GRACE_SECONDS)
 
 
-def failure(code: int, folder: RunFolder, tail: list[str], received: list[int]) -> VganError:
-    """The error that an exit code means, with the child's last words."""
+def probe(run: RunConfig) -> bytes:
+    """What the processes that would train `run` find out about it, as the JSON of an `estimate.Probe`.
+
+    They write nothing but into a temporary folder.
+
+    Raises:
+        VganError: what training would raise at its beginning, such as ConfigError for too little memory.
+    """
+    processes = count_processes(run.config.processes, run.config.device, run.recipe.batch)
+    with tempfile.TemporaryDirectory(prefix="vgan-") as scratch:
+        asked, found, said = (Path(scratch) / name for name in ("config.json", "found", "said"))
+        asked.write_bytes(run.to_json())
+        with open(found, "ab") as output, open(said, "ab") as errors:
+
+            def start(more: Mapping[str, str]) -> subprocess.Popen[bytes]:
+                return subprocess.Popen(
+                    [sys.executable, "-m", "vgan.training", "--measure", str(asked)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=errors,
+                    env={**os.environ, **more, "VGAN_SUPERVISOR": str(os.getpid())},
+                    process_group=0,
+                )
+
+            child = Ranks(processes, start)
+        with forwarded_signals(child) as received:
+            try:
+                while child.poll() is None:
+                    time.sleep(POLL_SECONDS)
+            finally:
+                end(child)
+        if child.returncode:
+            raise failure(child.returncode, _tail(said, 0), received)
+        return found.read_bytes()
+
+
+def failure(code: int, tail: list[str], received: list[int], more: str = "") -> VganError:
+    """The error that an exit code means, with the child's last words; `more` says where there are more of them."""
     said = next((line[7:] for line in reversed(tail) if line.startswith("error: ")), "")
     hint = next((line[6:] for line in reversed(tail) if line.startswith("hint: ")), "")
     # Killed by the second signal it was asked to stop, too.
@@ -260,7 +298,7 @@ def failure(code: int, folder: RunFolder, tail: list[str], received: list[int]) 
         return BY_EXIT_CODE[code](f"training stopped: {said}", hint=hint)
     last = tail[-1] if tail else "(it said nothing)"
     kind = BY_EXIT_CODE.get(code, VganError)
-    return kind(f"the training process ended with code {code}: {last}.", hint=f"All it said is in {folder.log}.")
+    return kind(f"the training process ended with code {code}: {last}.", hint=more)
 
 
 def _tail(path: Path, start: int) -> list[str]:
