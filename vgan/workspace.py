@@ -169,7 +169,7 @@ class Workspace:
     published: str | None = None  # URL below which datasets are published for other machines; None: nowhere
 
     @classmethod
-    def open(cls, root: str | os.PathLike[str] | None = None, *, write: bool = True) -> Workspace:
+    def open(cls, root: str | os.PathLike[str] | None = None, *, write: bool = True, fetch: bool = True) -> Workspace:
         """Take `root`, else VGAN_WORKSPACE, else ./workspace; create it and prove that it can be written.
 
         Datasets are published to the URL in VGAN_DATASETS, when there is one.
@@ -177,6 +177,7 @@ class Workspace:
         Args:
             root: folder; None takes the environment's or the default.
             write: False to look at what is there, which may be mounted read-only.
+            fetch: False to leave VGAN_DATASETS alone, from which looking at a dataset takes over what is published.
 
         Raises:
             ConfigError: for a URL (only local paths are supported), a VGAN_DATASETS that is none, or, when nothing
@@ -190,7 +191,7 @@ class Workspace:
                 hint=f"Name a folder of this machine; {PUBLISHED_VARIABLE} may be a URL.",
             )
         path = Path(chosen).expanduser().absolute()
-        published = os.environ.get(PUBLISHED_VARIABLE, "").strip()
+        published = os.environ.get(PUBLISHED_VARIABLE, "").strip() if fetch else ""
         if write or published:  # what was published is fetched when it is looked at
             _prove_writable(path)
         elif not path.is_dir():

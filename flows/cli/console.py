@@ -88,6 +88,15 @@ def print_table(title: str, rows: list[tuple[str, ...]], headings: tuple[str, ..
     out.print(table)
 
 
+def size(count: float) -> str:
+    """Bytes for people, in powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
 def printable(text: str) -> str:
     """`text` without control characters and undecodable bytes, which a terminal would obey or choke on."""
     safe = text.encode("utf-8", "backslashreplace").decode()

@@ -69,7 +69,7 @@ def _show_all(workspace: Workspace, as_json: bool) -> None:
         return
     rows = [
         (line.name, str(line.number), line.digest[:12], str(line.versions), str(line.videos), str(line.clips),
-         _size(line.size_bytes))
+         console.size(line.size_bytes))
         for line in lines
     ]  # fmt: skip
     console.print_table("Datasets", rows, ("name", "current", "digest", "versions", "videos", "clips", "on disk"))
@@ -129,14 +129,16 @@ def _prune(workspace: Workspace, name: str, keep: int, *, trained_too: bool, yes
             console.out.print(f"goes: version {line.number} ({line.digest[:12]}), {line.videos} videos")
         for number, why in planned.spared.items():
             console.out.print(f"stays: version {number}: {why}")
-        console.out.print(f"{len(planned.files)} files with {_size(planned.size_bytes)} that no other version needs.")
+        console.out.print(
+            f"{len(planned.files)} files with {console.size(planned.size_bytes)} that no other version needs."
+        )
     if asked and not yes:
         _ask(name, len(planned.versions))
     done = prune(workspace, name, keep, trained_too=trained_too) if asked else planned
     if as_json:
         console.print_json(_pruned_json(done))
     elif asked:
-        console.out.print(f"removed {len(done.versions)} versions, {_size(done.size_bytes)}.")
+        console.out.print(f"removed {len(done.versions)} versions, {console.size(done.size_bytes)}.")
 
 
 def _ask(name: str, versions: int) -> None:
@@ -157,11 +159,3 @@ def _pruned_json(done: Any) -> dict[str, Any]:
         "files": len(done.files),
         "size_bytes": done.size_bytes,
     }
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

@@ -10,6 +10,7 @@ import typer
 from flows.cli import console
 from flows.cli.guard import JsonOption, WorkspaceOption, guarded
 from flows.cli.options import with_config
+from flows.cli.plan import show_plan
 from vgan.config import EvaluateConfig, IngestConfig, RegisterConfig, SampleConfig, TrainConfig
 from vgan.errors import CorruptDataError
 from vgan.evaluation.table import COLUMNS, metric_rows
@@ -72,9 +73,23 @@ def verify(name: NameOption, workspace: WorkspaceOption = None, as_json: JsonOpt
 @guarded
 @with_config("config", TrainConfig)
 def train(
-    name: NameOption, config: TrainConfig, workspace: WorkspaceOption = None, as_json: JsonOption = False
+    name: NameOption,
+    config: TrainConfig,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print what would be trained, what it costs and how long it takes by a few measured steps; write "
+            "nothing.",
+        ),
+    ] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Train a generator on a dataset; the same command resumes an interrupted run."""
+    if dry_run:
+        show_plan(workspace, name, config, as_json=as_json)
+        return
     from tasks.generation import initial_weights
     from vgan.data.manifest import load_dataset
     from vgan.training.process import train as train_in_child

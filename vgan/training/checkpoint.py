@@ -29,7 +29,6 @@ from .step import TrainState
 
 log = logging.getLogger(__name__)
 
-KEPT = 3
 # The run's key says which weights `init` names, whatever their name is now.
 NOT_COMPARED = NOT_LEARNED | {"init"}
 FIELDS_SHOWN = 12

@@ -133,8 +133,7 @@ def open_run(workspace: Workspace, key: str, stop: Callable[[], bool], world: Wo
     device = choose_device(config.config.device)
     if config.config.deterministic:
         make_deterministic()
-    if config.config.threads or world.size > 1:
-        torch.set_num_threads(config.config.threads or max(1, torch.get_num_threads() // world.size))
+    set_threads(config, world)
     # The version that the run was planned for, even if an ingest has made another one since.
     dataset = load_dataset(workspace, config.dataset, config.dataset_digest)
     ensure_local(workspace, dataset, "train")
@@ -165,6 +164,12 @@ def open_run(workspace: Workspace, key: str, stop: Callable[[], bool], world: Wo
     seconds_before = found.seconds if found else 0.0
     writer = CheckpointWriter(folder, config)
     return Run(folder, config, device, source, budget, state, writer, stop, seconds_before, steps_before=state.steps)
+
+
+def set_threads(config: RunConfig, world: World) -> None:
+    """Compute with as many threads as asked for, else with this process's share of the cores."""
+    if config.config.threads or world.size > 1:
+        torch.set_num_threads(config.config.threads or max(1, torch.get_num_threads() // world.size))
 
 
 def _decide(folder: RunFolder, config: RunConfig, device: torch.device, source: ClipSource, world: World) -> RunBudget:

@@ -12,6 +12,7 @@ from ..storage import read_bytes
 from ..workspace import RunFolder
 
 MANIFESTS = "????????.json"
+KEPT = 3  # checkpoints of a run, the newest
 
 
 class Checkpoint(Record):

@@ -1,0 +1,113 @@
+"""`vgan train --dry-run`: the resolved plan of a training, as tables or as one JSON object."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows.cli import console
+from vgan.config import TrainConfig
+from vgan.progress import duration
+from vgan.training.estimate import Estimate, Memory, NetworkCost
+from vgan.workspace import Workspace
+
+
+def show_plan(root: Path | None, name: str, config: TrainConfig, *, as_json: bool) -> None:
+    """Resolve and measure what training would do, and print it; nothing is written into the workspace."""
+    from tasks.generation import initial_weights
+    from vgan.training.estimate import estimate
+
+    with console.err.status("measuring a few steps"):
+        plan = estimate(Workspace.open(root, write=False, fetch=False), name, config, initial_weights)
+    if as_json:
+        console.print_json(plan.model_dump(mode="json"))
+    else:
+        print_plan(plan)
+
+
+def print_plan(plan: Estimate) -> None:
+    """Everything that is decided and measured, the most important last."""
+    console.print_table(f"Plan of run {plan.run}", _rows(plan), ("", "value"))
+    for title, cost in (("Generator", plan.measured.generator), ("Discriminator", plan.measured.discriminator)):
+        console.print_table(title, _parts(cost), ("part", "parameters", "MACs a clip, forward"))
+    console.print_table("Schedules", _schedule(plan), ("of the budget", "lr G", "lr D", "gamma", "EMA half-life"))
+    console.out.print(*_sentences(plan), sep="\n", markup=False, highlight=False, soft_wrap=True)
+
+
+def _rows(plan: Estimate) -> list[tuple[str, str]]:
+    shape, measured, config = plan.shape, plan.measured, plan.config
+    classes = f"{len(plan.labels)} classes: {', '.join(plan.labels[:6])}" if plan.labels else "no classes"
+    arithmetic = "bfloat16 body, float32 where it matters" if measured.bf16 else "float32"
+    held = "held in memory" if plan.clips_resident else "read from the shards for each step"
+    each = plan.clips / plan.clips_train if plan.clips_train else 0.0
+    checkpoints = (
+        f"every {plan.checkpoint_every:,} steps ({_time(plan, plan.checkpoint_every)}), "
+        f"{console.size(measured.checkpoint_bytes)} each, the newest {plan.checkpoints_kept} are kept"
+    )
+    return [
+        ("dataset", f"{plan.dataset} version {plan.dataset_number} ({plan.dataset_digest[:12]})"),
+        ("clips", f"{plan.clips_train:,} to train on, {plan.clips_heldout:,} held out; {classes}"),
+        ("clip", f"{shape.frames} frames of {shape.height} x {shape.width} at {plan.fps:g} per second"),
+        ("networks", f"{plan.family}, preset {config.preset}"),
+        ("budget", f"{config.budget}: {plan.steps:,} steps of {plan.recipe.batch} clips = {plan.clips:,} clips"),
+        ("each clip is seen", f"{each:,.1f} times"),
+        ("starts from", config.init or "fresh weights"),
+        ("augmentation", config.augment),
+        ("device", f"{measured.device}, {_processes(plan)}, {arithmetic}, {_compiled(plan)}"),
+        ("training clips", f"{console.size(plan.clips_bytes)}, {held}"),
+        ("memory", _memory(measured.memory)),
+        ("checkpoints", checkpoints),
+    ]
+
+
+def _processes(plan: Estimate) -> str:
+    threads = f"{plan.measured.threads} CPU threads"
+    return f"{plan.measured.processes} processes with {threads} each" if plan.measured.processes > 1 else threads
+
+
+def _compiled(plan: Estimate) -> str:
+    return "compiled" if plan.measured.compiled else "not compiled"
+
+
+def _memory(memory: Memory) -> str:
+    parts = {
+        "weights": memory.weights,
+        "gradients": memory.gradients,
+        "optimizer": memory.optimizer,
+        "average": memory.average,
+        "activations and workspace of a step": memory.step,
+    }
+    said = ", ".join(f"{name} {console.size(count)}" for name, count in parts.items())
+    return f"{console.size(memory.peak)} of {console.size(memory.device)} at the highest, without the clips (measured): {said}"
+
+
+def _parts(cost: NetworkCost) -> list[tuple[str, ...]]:
+    rows = [(part.name, f"{part.parameters:,}", f"{part.macs:,}") for part in cost.parts]
+    return [*rows, ("all", f"{cost.parameters:,}", f"{cost.macs:,}")]
+
+
+def _schedule(plan: Estimate) -> list[tuple[str, ...]]:
+    return [
+        (
+            f"{moment.share:.0%}",
+            f"{moment.lr_generator:.3g}",
+            f"{moment.lr_discriminator:.3g}",
+            f"{moment.gamma:.3g}",
+            f"{moment.ema_half_life:,.0f} clips",
+        )
+        for moment in plan.schedule
+    ]
+
+
+def _sentences(plan: Estimate) -> list[str]:
+    speed = f"{plan.clips_per_second:,.1f} clips/s, measured on random clips"
+    if plan.state == "finished":
+        return [f"This run has finished; `vgan train` would find it unchanged. Now {speed}."]
+    if plan.state == "resumes":
+        begin = f"This run would resume at step {plan.steps_done:,} of {plan.steps:,}: "
+    else:
+        begin = f"A new run of {plan.steps:,} steps: "
+    return [f"{begin}about {duration(plan.seconds)} at {speed}.", "Nothing was written."]
+
+
+def _time(plan: Estimate, steps: int) -> str:
+    return f"about {duration(steps * plan.measured.seconds_per_step)}"

@@ -1,0 +1,211 @@
+"""What a training will be and cost, before anything of it is written: `vgan train --dry-run`.
+
+The plan of the run comes from its configuration; what depends on the machine is measured by a
+child process (`probe`), which builds the networks and takes a few steps on random clips.
+Needs no torch.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..config import TrainConfig
+from ..data.manifest import load_dataset
+from ..models.network import ClipShape
+from ..records import Dataset, Record
+from ..workspace import RunFolder, Workspace
+from .initial import adopt
+from .manifest import KEPT, newest
+from .plan import RunConfig, read_budget, resolve
+from .process import finished_run, probe
+from .recipe import Recipe
+
+FindInitial = Callable[[Workspace, Dataset, TrainConfig], str | None]
+SHARES = (0.0, 0.05, 0.25, 0.5, 0.75, 1.0)  # of the budget, at which the schedules are shown
+
+
+class PartCost(Record):
+    """A module of a network."""
+
+    name: str
+    parameters: int
+    macs: int  # multiply-accumulates of one clip, forward
+
+
+class NetworkCost(Record):
+    """One network."""
+
+    parameters: int
+    macs: int
+    parts: tuple[PartCost, ...]
+
+
+class Moment(Record):
+    """The schedules at one moment of the budget."""
+
+    share: float
+    clips: int
+    lr_generator: float
+    lr_discriminator: float
+    gamma: float
+    ema_half_life: float  # in clips
+
+
+class Memory(Record):
+    """Bytes that one training process takes on its device, without the clips."""
+
+    weights: int  # of both networks
+    gradients: int
+    optimizer: int
+    average: int
+    step: int  # beyond these, at its highest in a step: activations, and what libraries hold for them; measured
+    peak: int  # all together, on a CPU with the program itself; measured
+    spare: int  # that clips may take
+    device: int  # of the whole device
+
+
+class Probe(Record):
+    """What the child process measured."""
+
+    device: str
+    bf16: bool
+    threads: int
+    compiled: bool
+    processes: int
+    steps: int  # of the whole budget
+    seconds_per_step: float
+    checkpoint_bytes: int
+    memory: Memory
+    generator: NetworkCost
+    discriminator: NetworkCost
+
+
+class Estimate(Record):
+    """The resolved plan: what `vgan train --dry-run --json` prints."""
+
+    run: str
+    state: Literal["new", "resumes", "finished"]
+    steps_done: int  # the step of the checkpoint that training would resume at; all, when it has finished
+    dataset: str
+    dataset_number: int
+    dataset_digest: str
+    labels: tuple[str, ...]
+    clips_train: int
+    clips_heldout: int
+    shape: ClipShape
+    fps: float
+    config: TrainConfig
+    family: str
+    recipe: Recipe
+    steps: int
+    clips: int  # of the whole budget
+    init_sha256: str | None  # of the weights that it starts from
+    schedule: tuple[Moment, ...]
+    clips_bytes: int  # of all training clips as uint8
+    clips_resident: bool  # they are held in memory; else read for each step
+    checkpoint_every: int  # steps
+    checkpoints_kept: int
+    clips_per_second: float
+    seconds: float  # that training from `steps_done` to the end takes at this speed
+    measured: Probe
+
+
+def estimate(workspace: Workspace, name: str, config: TrainConfig, find: FindInitial = adopt) -> Estimate:
+    """Resolve and measure what `train` with the same arguments would do; writes nothing into the workspace.
+
+    Args:
+        workspace: holds the dataset, and the run if there is one.
+        name: of the dataset.
+        config: what would be trained.
+        find: finds the weights to start from.
+
+    Raises:
+        ConfigError: unknown dataset, a shape that the networks cannot take, a device that is not there, too little
+            memory.
+    """
+    dataset = load_dataset(workspace, name)
+    with tempfile.TemporaryDirectory(prefix="vgan-") as scratch:
+        init = find(_Rehearsal(workspace.root, scratch=Path(scratch)), dataset, config)
+    run = resolve(dataset, config, init)
+    measured = Probe.from_json(probe(run), "what the training process measured")
+    return _put_together(dataset, run, workspace.run(run.run), measured)
+
+
+@dataclass(frozen=True)
+class _Rehearsal(Workspace):
+    """A workspace in which initial weights are kept elsewhere."""
+
+    scratch: Path = Path()
+
+    def initial(self, sha256: str) -> Path:
+        """See Workspace."""
+        return self.scratch / super().initial(sha256).name
+
+
+def _put_together(dataset: Dataset, run: RunConfig, folder: RunFolder, measured: Probe) -> Estimate:
+    known = read_budget(folder)
+    steps = known.steps if known else measured.steps
+    state, done = _state(folder, steps)
+    shape, batch = run.shape, run.recipe.batch
+    clips_bytes = dataset.clips("train") * 3 * shape.frames * shape.height * shape.width
+    return Estimate(
+        run=run.run,
+        state=state,
+        steps_done=done,
+        dataset=dataset.name,
+        dataset_number=dataset.number,
+        dataset_digest=run.dataset_digest,
+        labels=run.labels,
+        clips_train=dataset.clips("train"),
+        clips_heldout=dataset.clips("heldout"),
+        shape=shape,
+        fps=run.fps,
+        config=run.config,
+        family=run.family,
+        recipe=run.recipe,
+        steps=steps,
+        clips=steps * batch,
+        init_sha256=run.init_sha256,
+        schedule=schedule(run.recipe, steps),
+        clips_bytes=clips_bytes,
+        clips_resident=clips_bytes <= measured.memory.spare,
+        checkpoint_every=math.ceil(steps / run.config.checkpoints),
+        checkpoints_kept=KEPT,
+        clips_per_second=round(batch / measured.seconds_per_step, 2),
+        seconds=round((steps - done) * measured.seconds_per_step, 1),
+        measured=measured,
+    )
+
+
+def _state(folder: RunFolder, steps: int) -> tuple[Literal["new", "resumes", "finished"], int]:
+    """How far the run is, and its step."""
+    if finished_run(folder) is not None:
+        return "finished", steps
+    saved = newest(folder)
+    return ("resumes", int(saved.stem)) if saved else ("new", 0)
+
+
+def schedule(recipe: Recipe, steps: int) -> tuple[Moment, ...]:
+    """The schedules at SHARES of a budget of `steps` steps, each as the step that starts there takes them."""
+    budget = steps * recipe.batch
+    moments: list[Moment] = []
+    for share in SHARES:
+        clips = min(round(share * steps), steps - 1) * recipe.batch
+        generator, discriminator = recipe.learning_rates(clips, budget)
+        decay = recipe.ema_decay(clips + recipe.batch)
+        moments.append(
+            Moment(
+                share=share,
+                clips=clips,
+                lr_generator=generator,
+                lr_discriminator=discriminator,
+                gamma=recipe.gamma(clips, budget),
+                ema_half_life=recipe.batch * math.log(0.5) / math.log(decay),
+            )
+        )
+    return tuple(moments)
