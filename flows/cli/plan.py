@@ -77,7 +77,8 @@ def _memory(memory: Memory) -> str:
         "activations and workspace of a step": memory.step,
     }
     said = ", ".join(f"{name} {console.size(count)}" for name, count in parts.items())
-    return f"{console.size(memory.peak)} of {console.size(memory.device)} at the highest, without the clips (measured): {said}"
+    highest = f"{console.size(memory.peak)} of {console.size(memory.device)} at the highest, measured"
+    return f"{highest}; beside the training clips: {said}"
 
 
 def _parts(cost: NetworkCost) -> list[tuple[str, ...]]:
