@@ -16,6 +16,7 @@ from typing import Literal
 
 from ..config import TrainConfig
 from ..data.manifest import load_dataset
+from ..errors import BadInputError
 from ..models.network import ClipShape
 from ..records import Dataset, Record
 from ..workspace import RunFolder, Workspace
@@ -125,10 +126,13 @@ def estimate(workspace: Workspace, name: str, config: TrainConfig, find: FindIni
         find: finds the weights to start from.
 
     Raises:
+        BadInputError: the dataset has no training clips.
         ConfigError: unknown dataset, a shape that the networks cannot take, a device that is not there, too little
             memory.
     """
     dataset = load_dataset(workspace, name)
+    if not dataset.clips("train"):
+        raise BadInputError("the dataset has no training clips.", hint="Ingest more videos, or a smaller stride.")
     with tempfile.TemporaryDirectory(prefix="vgan-") as scratch:
         init = find(_Rehearsal(workspace.root, scratch=Path(scratch)), dataset, config)
     run = resolve(dataset, config, init)
