@@ -34,8 +34,8 @@ FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 class CheckpointWriter:
     """Writes the checkpoints of one run, one at a time, in a thread of its own.
 
-    A context: at its end the last checkpoint is written, or its error raised. `seconds` is how
-    long the training has waited for checkpoints so far.
+    A context: at its end the last checkpoint is written, or its error raised, unless something else
+    ended the training. `seconds` is how long the training has waited for checkpoints so far.
     """
 
     def __init__(self, folder: RunFolder, config: RunConfig) -> None:
@@ -98,9 +98,9 @@ class CheckpointWriter:
         try:
             self.wait()
         except VganError as own:
-            if error is None:
+            if error is None or isinstance(error, StorageError):  # this one says how much room is needed
                 raise
-            log.error("%s", own)  # what ended the training is told
+            log.error("%s", own)
 
     def _work(self, taken: dict[str, Tensor], steps: int, metrics_bytes: int, seconds: float) -> None:
         try:
