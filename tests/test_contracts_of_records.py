@@ -32,7 +32,7 @@ def test_an_unknown_setting_and_a_bad_value_are_both_named() -> None:
 
 
 def test_settings_that_do_not_go_together_are_said_without_all_the_others() -> None:
-    with pytest.raises(errors.ConfigError, match=r"^bad value in IngestConfig: labels 'sidecar' .* --sidecar$"):
+    with pytest.raises(errors.ConfigError, match=r"^bad value in IngestConfig: labels 'sidecar' .* set sidecar$"):
         build(IngestConfig, {"labels": "sidecar"})
 
 

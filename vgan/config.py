@@ -7,6 +7,7 @@ parameters logged to MLflow; a value that one door refuses, every door refuses.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -152,15 +153,15 @@ class IngestConfig(Spec):
     @model_validator(mode="after")
     def _check_sidecar(self) -> IngestConfig:
         if self.labels == "sidecar" and self.sidecar is None:
-            raise ValueError("labels 'sidecar' needs the file: give --sidecar")
+            raise ValueError("`labels` 'sidecar' needs the file: set `sidecar`")
         return self
 
     @model_validator(mode="after")
     def _check_strip(self) -> IngestConfig:
         if self.stored_format == "jpg" and self.frames * self.height > JPEG_HEIGHT:
             raise ValueError(
-                f"format 'jpg' keeps the frames of a clip below one another, at most {JPEG_HEIGHT} pixels in all, and "
-                f"{self.frames} frames x {self.height} are more: use --format mp4 or npy"
+                f"`format` 'jpg' keeps the frames of a clip below one another, at most {JPEG_HEIGHT} pixels in all, "
+                f"and {self.frames} frames x {self.height} are more: set `format` to mp4 or npy"
             )
         return self
 
@@ -289,15 +290,28 @@ class SampleConfig(Spec):
     )
 
 
-def build(kind: type[SpecT], values: dict[str, Any]) -> SpecT:
-    """Validate `values`; raises ConfigError naming each bad field and its allowed values."""
+def build(kind: type[SpecT], values: dict[str, Any], called: Callable[[str], str] | None = None) -> SpecT:
+    """Validate `values`.
+
+    Args:
+        kind: of the configuration.
+        values: by field.
+        called: what the person who gave them calls a field, such as its option; None for its name.
+
+    Raises:
+        ConfigError: naming each bad field, what it allows and what it got.
+    """
     try:
         return kind(**values)
     except ValidationError as error:
-        raise ConfigError(f"bad value in {kind.__name__}: " + "; ".join(map(_problem, error.errors()))) from error
+        problems = "; ".join(_problem(item, called or str) for item in error.errors())
+        raise ConfigError(f"bad value{'' if called else f' in {kind.__name__}'}: {problems}") from error
 
 
-def _problem(item: ErrorDetails) -> str:
-    """A bad field with its value; what several fields do wrong together names them in its own words."""
-    said = item["msg"].removeprefix("Value error, ")
-    return f"{'.'.join(map(str, item['loc']))}: {said} (got {item['input']!r})" if item["loc"] else said
+def _problem(item: ErrorDetails, called: Callable[[str], str]) -> str:
+    """A bad field with its value; what several fields do wrong together names them in `backticks`."""
+    said = re.sub(r"`(\w+)`", lambda name: called(name[1]), item["msg"].removeprefix("Value error, "))
+    if not item["loc"]:
+        return said
+    first, *inner = map(str, item["loc"])
+    return f"{'.'.join([called(first), *inner])}: {said} (got {item['input']!r})"

@@ -28,7 +28,8 @@ def with_config(
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         def call(**arguments: Any) -> Any:
             given = {name: arguments.pop(option) for option, (name, _) in fields.items()}
-            return command(**arguments, **{parameter: build(kind, given)})
+            built = build(kind, given, lambda name: option_name(f"{prefix}{name}"))
+            return command(**arguments, **{parameter: built})
 
         signature = inspect.signature(command, eval_str=True)
         kept = [p for name, p in signature.parameters.items() if name != parameter]
@@ -42,13 +43,18 @@ def with_config(
     return decorate
 
 
+def option_name(parameter: str) -> str:
+    """The option as it is typed."""
+    return f"--{parameter.replace('_', '-')}"
+
+
 def _option(option: str, name: str, field: FieldInfo) -> inspect.Parameter:
     """One keyword-only parameter that Typer turns into an option with bounds in its help."""
     bounds = {key: getattr(m, key) for m in field.metadata for key in ("ge", "le") if hasattr(m, key)}
     kind, optional = _plain_type(field.annotation)
     numeric = kind in (int, float)
     settings = typer.Option(
-        f"--{option.replace('_', '-')}",
+        option_name(option),
         help=field.description,
         min=bounds.get("ge") if numeric else None,
         max=bounds.get("le") if numeric else None,

@@ -10,7 +10,7 @@ import typer
 from flows.cli import console
 from flows.cli.embedded import prepare_prefect
 from flows.cli.guard import JsonOption, WorkspaceOption, guarded
-from flows.cli.options import with_config
+from flows.cli.options import option_name, with_config
 from flows.cli.stages import NameOption, VideosOption, evaluation_json, ingest_json, print_ingest, print_metrics
 from vgan.config import EvaluateConfig, IngestConfig, RegisterConfig, TrainConfig, build
 from vgan.records import RetrainReport
@@ -59,7 +59,7 @@ def demo(
     from vgan.data.shapes import write_videos
 
     opened = Workspace.open(workspace)
-    train_config = build(TrainConfig, {"preset": "tiny", "budget": budget})
+    train_config = build(TrainConfig, {"preset": "tiny", "budget": budget}, option_name)
     videos = opened.root / "videos" / DEMO_NAME
     with console.bars() as sink_of:
         write_videos(videos, progress=sink_of("videos"))
