@@ -159,7 +159,7 @@ def _list_lengths(tensors: Tensors) -> dict[str, int]:
 def label_axes(config: RunConfig, part: str) -> dict[str, int]:
     """Names of the tensors that grow with the number of classes, and along which axis.
 
-    Found by building the network with one class more, without memory for its weights.
+    Found by building the network with one class more.
     """
     less, more = (_blank(config, part, len(config.labels) + extra) for extra in (0, 1))
     axes: dict[str, int] = {}
@@ -175,7 +175,7 @@ def _blank(config: RunConfig, part: str, labels: int) -> Tensors:
     shape = ClipShape(**{**config.shape.model_dump(), "labels": labels})
     build: Callable[[Any, ClipShape], nn.Module] = kind.discriminator if part == "discriminator" else kind.generator
     network = config.network.discriminator if part == "discriminator" else config.network.generator
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]):  # pyright: ignore[reportUnknownMemberType]
         return build(network, shape).state_dict()
 
 
