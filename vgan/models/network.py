@@ -30,19 +30,26 @@ class R3Generator(Spec):
     degree: int = Field(
         default=5, ge=2, description="Legendre polynomials (from degree 0) behind each of these numbers."
     )
-    points: int = Field(default=8, ge=1, description="Moving points at which content is drawn.")
-    point_size: float = Field(default=0.25, gt=0, description="Their first size, in half pictures.")
-    point_stages: int = Field(default=2, ge=1, description="Enlargements, from the coarsest, after which they draw.")
-    widths: tuple[int, ...] = Field(description="Channels of each resolution, from the coarsest; each next doubles it.")
-    head: int = Field(description="Last enlargement, by pixel shuffle, after the last of the widths.")
-    head_width: int = Field(default=8, ge=3, description="Channels at full resolution.")
+    sprites: int = Field(default=3, ge=1, le=64, description="Pictures drawn once a clip and moved along the path.")
+    sprite_size: float = Field(default=0.3, gt=0, description="Half their extent at first, in half pictures.")
+    still: tuple[int, ...] = Field(
+        description="Channels of each resolution of what is drawn once a clip, from the coarsest; each next doubles it."
+    )
+    widths: tuple[int, ...] = Field(
+        description="Channels of each resolution of what is drawn for each frame, from the coarsest."
+    )
 
     def base(self, shape: ClipShape) -> tuple[int, int]:
         """Height and width of the coarsest feature map; raises ConfigError when the clip does not divide."""
-        factor = 2 ** (len(self.widths) - 1) * self.head
-        if shape.height % factor or shape.width % factor:
-            raise ConfigError(f"a clip of {shape.height} x {shape.width} does not divide by {factor}.")
+        factor = 2 ** self.doublings(shape)
+        if 2 ** (max(len(self.widths), len(self.still)) - 1) > factor:
+            raise ConfigError(f"a clip of {shape.height} x {shape.width} does not divide as often as its widths ask.")
         return shape.height // factor, shape.width // factor
+
+    @staticmethod
+    def doublings(shape: ClipShape) -> int:
+        """How often the coarsest map is doubled to give the picture."""
+        return _doublings(shape)
 
 
 class R3Discriminator(Spec):
@@ -60,8 +67,13 @@ class R3Network(Spec):
     discriminator: R3Discriminator
 
 
-_GENERATOR_WIDTHS: dict[str, tuple[int, ...]] = {
-    "tiny": (96, 64, 48),
+_STILL_WIDTHS: dict[str, tuple[int, ...]] = {
+    "tiny": (64, 32, 24, 16),
+    "small": (128, 96, 64, 48),
+    "base": (256, 192, 128, 96, 64),
+}
+_FRAME_WIDTHS: dict[str, tuple[int, ...]] = {
+    "tiny": (32, 24, 16),
     "small": (192, 128, 96, 64),
     "base": (256, 256, 192, 128, 64),
 }
@@ -75,26 +87,24 @@ _DISCRIMINATOR_WIDTHS: dict[str, tuple[int, ...]] = {
 def r3_network(preset: str, shape: ClipShape) -> R3Network:
     """The `r3` networks of a preset for clips of this shape.
 
-    The coarsest feature map has about 4 x 4 places; what the preset has too few stages for
-    is left to the pixel shuffle at the end.
+    The coarsest feature map has about 4 x 4 places. What is drawn once a clip ends at a quarter of the picture's
+    resolution, where a sprite's canvas has about as many places as it covers pixels; what the preset has too few
+    widths for is left to the pixel shuffle at the end.
     """
-    widths = _GENERATOR_WIDTHS[preset]
-    doublings = max(1, min(_doublings(shape.height), _doublings(shape.width)))
-    stages = min(len(widths) - 1, doublings)
-    head = 2 ** (doublings - stages)
-    fold = _fold(preset, shape)
+    doublings = _doublings(shape)
+    still, frame = _STILL_WIDTHS[preset], _FRAME_WIDTHS[preset]
     return R3Network(
-        generator=R3Generator(widths=widths[: stages + 1], head=head),
-        discriminator=R3Discriminator(fold=fold, widths=_DISCRIMINATOR_WIDTHS[preset]),
+        generator=R3Generator(still=still[: max(1, doublings - 2) + 1], widths=frame[: doublings + 1]),
+        discriminator=R3Discriminator(fold=_fold(preset, shape), widths=_DISCRIMINATOR_WIDTHS[preset]),
     )
 
 
-def _doublings(size: int) -> int:
-    """How often `size` halves before it is odd or at most 4."""
-    count = 0
-    while size > 4 and size % 2 == 0:
-        size, count = size // 2, count + 1
-    return count
+def _doublings(shape: ClipShape) -> int:
+    """How often both sides halve before one is odd or at most 4; at least once."""
+    height, width, count = shape.height, shape.width, 0
+    while height > 4 and width > 4 and height % 2 == width % 2 == 0:
+        height, width, count = height // 2, width // 2, count + 1
+    return max(1, count)
 
 
 def _fold(preset: str, shape: ClipShape) -> int:

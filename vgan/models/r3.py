@@ -2,10 +2,10 @@
 
 After R3GAN (Huang et al. 2024, arXiv 2501.05441), made small enough for a CPU. The generator
 splits its latent into content, constant over the clip, and motion, a smooth path over
-continuous time that moves a few points; the discriminator sees all frames at once, stacked as channels.
+continuous time that moves a few sprites; the discriminator sees all frames at once, stacked as channels.
 
-Shapes: B clips, T frames, N = B * T images, Z latent, D features, P path, K polynomials
-(in weights and basis) or points (in places and sizes), L classes, C channels, H height, W width.
+Shapes: B clips, T frames, N = B * T images, Z latent, D features, P path, K polynomials, L classes, C channels,
+H height, W width.
 """
 
 from __future__ import annotations
@@ -20,51 +20,47 @@ from ..errors import ConfigError
 from .blocks import Film, Residual, activate, conv, legendre, linear, pixel_norm, spread_over_subpixels_
 from .interface import Discriminator, Generator
 from .network import ClipShape, R3Discriminator, R3Generator
-from .points import MovingPoints, Splat
+from .sprites import Sprites
+
+FRAME_GAIN = 0.03  # of what each frame draws for itself at first: a clip starts as sprites over a still picture
+DARK = -1.0  # the still picture at first, before tanh
 
 
 class R3GeneratorNetwork(Generator):
-    """A content code says what is there, a motion path where it is at each moment."""
+    """A content code says what is there, a motion path where it is at each moment.
+
+    A frame is a picture with sprites over it. The picture is a still one, drawn once a clip, plus what each frame
+    draws for itself (what deforms, turns or changes its light); the sprites are drawn once a clip and moved.
+    """
 
     def __init__(self, network: R3Generator, shape: ClipShape) -> None:
         super().__init__(network.content + network.motion, shape)
         self.network = network
-        self.base = network.base(shape)
-        labels, hidden, widths = shape.labels, network.hidden, network.widths
+        base, doublings = network.base(shape), network.doublings(shape)
+        labels, hidden = shape.labels, network.hidden
         self.content1 = linear(network.content + labels, hidden)
         self.content2 = linear(hidden, hidden)
         self.motion1 = linear(network.motion + labels, hidden)
         self.motion2 = linear(hidden, network.path * network.degree, gain=1.0)
-        places = self.base[0] * self.base[1]
-        self.base_content = linear(hidden, widths[0] * places)
-        self.base_motion = linear(network.path, widths[0] * places)
-        self.points = MovingPoints(network.path, hidden, network.points, network.point_size)
-        self.stages = nn.ModuleList(
-            Stage(before, after, hidden, network.points if index < network.point_stages else 0)
-            for index, (before, after) in enumerate(pairwise(widths))
-        )
-        self.head = conv(widths[-1], network.head_width * network.head**2)
-        spread_over_subpixels_(self.head, network.head**2)
-        self.rgb = conv(network.head_width, 3, gain=1.0)
-        assert self.rgb.bias is not None
-        nn.init.constant_(self.rgb.bias, -1.0)
+        enlarged = len(network.still) - 1
+        self.still = Still(network.still, hidden, base)
+        self.still_head = Head(network.still[-1], 2 ** (doublings - enlarged), gain=0.3, bias=DARK)
+        canvas = (base[0] * 2**enlarged, base[1] * 2**enlarged)
+        self.sprites = Sprites(network.sprites, hidden, network.path, network.still[-1], canvas, network.sprite_size)
+        self.frames = Frames(network.widths, hidden, network.path, base)
+        self.frame_head = Head(network.widths[-1], 2 ** (doublings - len(network.widths) + 1), gain=FRAME_GAIN)
 
     def forward(self, z_BZ: Tensor, label_B: Tensor | None = None, times_T: Tensor | None = None) -> Tensor:
         """Latent, class and times (in frames, default 0 to `frames` - 1) -> video [B, 3, T, H, W] in [-1, 1]."""
         if times_T is None:
             times_T = torch.arange(self.shape.frames, device=z_BZ.device)
-        batch, frames = z_BZ.shape[0], times_T.shape[0]
         content_BD, path_BTP = self.codes(z_BZ, self.one_hot(label_B, z_BZ), times_T)
-        x_BTD = self.base_content(content_BD)[:, None] + self.base_motion(path_BTP)
-        x_NCHW = x_BTD.reshape(batch * frames, self.network.widths[0], *self.base)
-        x_NCHW = x_NCHW.contiguous(memory_format=torch.channels_last)
-        content_ND = content_BD.repeat_interleave(frames, 0)
-        place_NK2, size_NK = self.points(path_BTP.flatten(0, 1), content_ND)
-        for stage in self.stages:
-            x_NCHW = stage(x_NCHW, content_ND, place_NK2, size_NK)
-        x_NCHW = functional.pixel_shuffle(self.head(activate(x_NCHW)), self.network.head)
-        rgb_NCHW = torch.tanh(self.rgb(activate(x_NCHW)).float())
-        return rgb_NCHW.reshape(batch, frames, 3, self.shape.height, self.shape.width).transpose(1, 2)
+        features_BCHW = self.still(content_BD)
+        still_B3HW = self.still_head(features_BCHW)
+        frames_N3HW = self.frame_head(self.frames(content_BD, path_BTP))
+        frames_BT3HW = frames_N3HW.unflatten(0, path_BTP.shape[:2])
+        picture_BT3HW = torch.tanh(still_B3HW[:, None] + frames_BT3HW)
+        return self.sprites(picture_BT3HW, features_BCHW, content_BD, path_BTP).transpose(1, 2)
 
     def codes(self, z_BZ: Tensor, one_hot_BL: Tensor, times_T: Tensor) -> tuple[Tensor, Tensor]:
         """Content [B, D] and motion path [B, T, P] of a latent."""
@@ -74,25 +70,77 @@ class R3GeneratorNetwork(Generator):
         motion_BD = activate(self.motion1(torch.cat([z_motion_BZ, one_hot_BL], 1)))
         weights_BPK = self.motion2(motion_BD).unflatten(1, (self.network.path, self.network.degree))
         basis_TK = legendre(times_T.to(z_BZ.dtype), self.shape.frames, self.network.degree)
+        # Wilder polynomials start smaller: a path that jumps about teaches nothing about where things should be.
+        basis_TK = basis_TK / torch.arange(1, self.network.degree + 1, device=basis_TK.device)
         return content_BD, torch.einsum("bpk,tk->btp", weights_BPK.to(basis_TK.dtype), basis_TK)
 
 
-class Stage(nn.Module):
-    """Twice the resolution: enlarge, mix, draw the points, pixel norm, residual block, then FiLM by the content."""
+class Still(nn.Module):
+    """Content to feature maps, once a clip."""
 
-    def __init__(self, before: int, after: int, code: int, points: int) -> None:
+    def __init__(self, widths: tuple[int, ...], code: int, base: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = (widths[0], *base)
+        self.first = linear(code, widths[0] * base[0] * base[1])
+        self.stages = nn.ModuleList(Stage(before, after) for before, after in pairwise(widths))
+
+    def forward(self, code_BD: Tensor) -> Tensor:
+        """[B, D] -> [B, C, H, W], activated."""
+        x_BCHW = self.first(code_BD).unflatten(1, self.size).contiguous(memory_format=torch.channels_last)
+        for stage in self.stages:
+            x_BCHW = stage(x_BCHW)
+        return activate(x_BCHW)
+
+
+class Frames(nn.Module):
+    """Content and path to feature maps, once a frame."""
+
+    def __init__(self, widths: tuple[int, ...], code: int, path: int, base: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = (widths[0], *base)
+        places = widths[0] * base[0] * base[1]
+        self.content = linear(code, places)
+        self.motion = linear(path, places)
+        self.stages = nn.ModuleList(Stage(before, after) for before, after in pairwise(widths))
+        self.films = nn.ModuleList(Film(code, after) for after in widths[1:])
+
+    def forward(self, code_BD: Tensor, path_BTP: Tensor) -> Tensor:
+        """[B, D] and [B, T, P] -> [B T, C, H, W], activated."""
+        x_BTD = self.content(code_BD)[:, None] + self.motion(path_BTP)
+        x_NCHW = x_BTD.flatten(0, 1).unflatten(1, self.size).contiguous(memory_format=torch.channels_last)
+        code_ND = code_BD.repeat_interleave(path_BTP.shape[1], 0)
+        for stage, film in zip(self.stages, self.films, strict=True):
+            x_NCHW = film(stage(x_NCHW), code_ND)
+        return activate(x_NCHW)
+
+
+class Stage(nn.Module):
+    """Twice the resolution: enlarge, mix, pixel norm, residual block."""
+
+    def __init__(self, before: int, after: int) -> None:
         super().__init__()
         self.mix = conv(before, after, gain=1.0)
-        self.splat = Splat(code, points, after) if points else None
         self.block = Residual(after)
-        self.film = Film(code, after)
 
-    def forward(self, x_NCHW: Tensor, code_ND: Tensor, place_NK2: Tensor, size_NK: Tensor) -> Tensor:
-        """[N, C, H, W], content [N, D] and points -> [N, C', 2 H, 2 W]."""
-        x_NCHW = self.mix(functional.interpolate(x_NCHW, scale_factor=2.0, mode="nearest"))
-        if self.splat is not None:
-            x_NCHW = self.splat(x_NCHW, place_NK2, size_NK, code_ND)
-        return self.film(self.block(pixel_norm(x_NCHW)), code_ND)
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C', 2 H, 2 W]."""
+        return self.block(pixel_norm(self.mix(functional.interpolate(x_NCHW, scale_factor=2.0, mode="nearest"))))
+
+
+class Head(nn.Module):
+    """Feature maps to colours before tanh, the rest of the enlargement by pixel shuffle."""
+
+    def __init__(self, width: int, enlarge: int, gain: float, bias: float = 0.0) -> None:
+        super().__init__()
+        self.enlarge = enlarge
+        self.conv = conv(width, 3 * enlarge**2, gain=gain)
+        spread_over_subpixels_(self.conv, enlarge**2)
+        assert self.conv.bias is not None
+        nn.init.constant_(self.conv.bias, bias)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, 3, H', W'], float32."""
+        return functional.pixel_shuffle(self.conv(x_NCHW), self.enlarge).float()
 
 
 class R3DiscriminatorNetwork(Discriminator):

@@ -1,0 +1,87 @@
+import torch
+
+from vgan.models.sprites import OUTSIDE, Sprites, hats, middles
+
+
+def sprites(count: int = 1, canvas: tuple[int, int] = (8, 8)) -> Sprites:
+    torch.manual_seed(0)
+    return Sprites(count, code=4, path=2, features=3, canvas=canvas, size=0.25)
+
+
+def laid_over_black(model: Sprites, path_BTP: torch.Tensor, size: int = 32) -> torch.Tensor:
+    """Brightness [T, H, W], 0 to 2, of white sprites without texture."""
+    with torch.no_grad():
+        model.canvas.weight.zero_()
+        model.colour.weight.zero_()
+        model.colour.bias.fill_(9.0)
+        black = torch.full((1, 1, 3, size, size), -1.0)
+        video_BTCHW = model(black, torch.zeros(1, 3, 8, 8), torch.zeros(1, 4), path_BTP)
+    return video_BTCHW[0].mean(1) + 1
+
+
+def centre(light_HW: torch.Tensor) -> tuple[float, float]:
+    """(x, y) of the light, -1 to 1."""
+    middle = middles(len(light_HW), torch.device("cpu"))
+    light_HW = light_HW.double() / light_HW.sum()
+    return float(light_HW.sum(0) @ middle.double()), float(light_HW.sum(1) @ middle.double())
+
+
+def test_a_sprite_is_where_its_path_takes_it_and_nowhere_else():
+    model = sprites()
+    with torch.no_grad():
+        model.place.weight.copy_(torch.eye(2))
+    wanted_T2 = torch.tensor([[0.5, -0.5], [-0.25, 0.125]])
+    light_THW = laid_over_black(model, torch.atanh(wanted_T2 / 1.2)[None])
+    for light_HW, wanted in zip(light_THW, wanted_T2, strict=True):
+        torch.testing.assert_close(torch.tensor(centre(light_HW)), wanted, atol=0.03, rtol=0)
+    assert light_THW.max() > 1.5
+    assert light_THW[0, 24:, :8].max() < 0.01  # of 2: nothing in the other corner
+
+
+def test_a_sprite_can_leave_the_picture():
+    light_THW = laid_over_black(sprites(), torch.tensor([[[900.0, 900.0], [-900.0, -900.0]]]), 64)
+    assert light_THW.sum((1, 2)).max() < 0.1 * laid_over_black(sprites(), torch.zeros(1, 1, 2), 64).sum()
+
+
+def test_parts_begin_near_the_first_one():
+    model = sprites(4)
+    path_BTP = torch.randn(1, 6, 2)
+    with torch.no_grad():
+        place_TK2 = torch.tanh(model.place(path_BTP)).reshape(6, 4, 2)
+    many, one = laid_over_black(model, path_BTP), laid_over_black(sprites(4), path_BTP)
+    assert torch.equal(many, one) and place_TK2.std(1).max() > 0.05  # their own places would lie apart
+    spread = torch.tensor([(light_HW > 0.2).float().mean() for light_HW in many])
+    assert spread.max() < 0.15  # one blob, of the size of a sprite and its parts
+
+
+def test_a_larger_drawing_keeps_its_outline_sharp():
+    soft = laid_over_black(sprites(), torch.zeros(1, 1, 2), 32)[0]
+    large = laid_over_black(sprites(), torch.zeros(1, 1, 2), 128)[0]
+    torch.testing.assert_close(torch.tensor(centre(soft)), torch.tensor(centre(large)), atol=0.02, rtol=0)
+    assert abs((soft > 1).float().mean() - (large > 1).float().mean()) < 0.02
+
+
+def test_every_pixel_on_a_canvas_is_a_mixture_of_its_cells_and_none_off_it():
+    share_Wx = hats(torch.zeros(1, 1, 1), torch.full((1, 1, 1), 0.5), 64, 8)[0, 0, 0]
+    inside_W = share_Wx.sum(1)
+    torch.testing.assert_close(inside_W[19:45], torch.ones(26))
+    assert inside_W[:14].abs().max() == 0 == inside_W[50:].abs().max()
+
+
+def test_a_canvas_drawn_smaller_than_it_is_keeps_its_mean():
+    share_Wx = hats(torch.zeros(1, 1, 1), torch.full((1, 1, 1), 0.25), 16, 16)[0, 0, 0]  # 16 cells on 4 pixels
+    torch.testing.assert_close(share_Wx.sum(), torch.tensor(4.0), atol=0.3, rtol=0)
+    assert share_Wx.max() <= 0.25
+
+
+def test_gradients_reach_what_decides_place_size_colour_and_outline():
+    model = sprites(2)
+    black = torch.full((1, 1, 3, 16, 16), -1.0)
+    path_BTP, code_BD = torch.randn(1, 2, 2), torch.randn(1, 4)
+    model(black, torch.randn(1, 3, 8, 8), code_BD, path_BTP)[..., :8].sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+
+
+def test_off_the_canvas_less_than_a_grey_level_is_added():
+    assert 255 * torch.sigmoid(torch.tensor(OUTSIDE)) < 0.1

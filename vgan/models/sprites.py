@@ -1,0 +1,117 @@
+"""Sprites: a few pictures with soft outlines, drawn once a clip and laid over every frame where a path takes them.
+
+Convolutions driven by a code alone find it hard to put one thing in one place, and to keep its colour while it
+moves: for a long time they draw the whole street along which it may lie. A sprite is in one place and of one colour by
+construction, and is paid for once a clip instead of once a frame. (A moving foreground over a still background:
+Vondrick et al. 2016, arXiv 1609.02612, eq. 2; a small canvas written into a large one by two products of matrices:
+Gregor et al. 2015, arXiv 1502.04623, eq. 27 to 29, here with hat functions instead of Gaussians.)
+
+Shapes: B clips, T frames, K sprites, P path, D content, C channels, H height, W width, and y and x for the rows and
+columns of a sprite's own canvas.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .blocks import conv, linear
+
+REACH = 1.2  # places run from -1 to 1 over the picture, so a sprite can leave it
+OUTSIDE = -8.0  # the outline's logit off the canvas: less than a tenth of a grey level
+FIRST, OTHERS = 0.0, -2.5  # how visible the first sprite is before training, and the others: logits
+ROUND, RADIUS2 = 6.0, 0.35  # slope of the first outline, and the square of its radius in half canvases
+PART = 0.3  # how far, at first, the others are from the first one in place and colour
+TEXTURE = 0.2  # how much of a sprite's colour varies over it at first
+
+
+class Sprites(nn.Module):
+    """What moves.
+
+    Args:
+        sprites: K.
+        code: D, numbers of the content code.
+        path: P, numbers of the motion path.
+        features: channels of the maps that the canvases are read from.
+        canvas: their height and width in places.
+        size: half the extent of a canvas at the start of training, in half pictures.
+    """
+
+    outline_Kyx: Tensor
+
+    def __init__(self, sprites: int, code: int, path: int, features: int, canvas: tuple[int, int], size: float) -> None:
+        super().__init__()
+        self.sprites, self.size = sprites, size
+        self.canvas = conv(features, 4 * sprites, gain=0.5)
+        self.colour = linear(code, 3 * sprites, gain=1.0)
+        self.place = linear(path, 2 * sprites, gain=0.5)
+        self.scale = linear(code, sprites, gain=0.3)
+        self.register_buffer("outline_Kyx", _first_outlines(sprites, canvas), persistent=False)
+
+    def forward(self, picture_BTCHW: Tensor, features_BCyx: Tensor, code_BD: Tensor, path_BTP: Tensor) -> Tensor:
+        """Lay the sprites over a picture in [-1, 1], the last one on top: [B, T, 3, H, W], float32.
+
+        Args:
+            picture_BTCHW: what is behind; T may be 1 for a still one.
+            features_BCyx: one map a clip, of the canvas's size.
+            code_BD: content.
+            path_BTP: motion.
+        """
+        canvas_BKCyx = self.canvas(features_BCyx).unflatten(1, (self.sprites, 4))
+        height, width = picture_BTCHW.shape[3:]
+        with torch.autocast(picture_BTCHW.device.type, enabled=False):
+            canvas_BKCyx = canvas_BKCyx.float()
+            logit_BKyx = canvas_BKCyx[:, :, 3] + self.outline_Kyx - OUTSIDE
+            hue_BKC = _around_the_first(self.colour(code_BD.float()).reshape(-1, self.sprites, 3))
+            colour_BKCyx = torch.tanh(hue_BKC[..., None, None] + TEXTURE * canvas_BKCyx[:, :, :3])
+            layer_BKCyx = torch.cat([colour_BKCyx, logit_BKyx[:, :, None]], 2)
+            place_BTK2 = self.place(path_BTP.float()).reshape(*path_BTP.shape[:2], self.sprites, 2)
+            across_BTK, downwards_BTK = (REACH * torch.tanh(_around_the_first(place_BTK2))).unbind(3)
+            size_BTK = (self.size * torch.exp(self.scale(code_BD.float())))[:, None].expand_as(across_BTK)
+            along_BTKWx = hats(across_BTK, size_BTK, width, canvas_BKCyx.shape[4])
+            down_BTKHy = hats(downwards_BTK, size_BTK, height, canvas_BKCyx.shape[3])
+            for k in range(self.sprites):
+                wide_BTCyW = torch.einsum("bcyx,btwx->btcyw", layer_BKCyx[:, k], along_BTKWx[:, :, k])
+                drawn_BTCHW = torch.einsum("btcyw,bthy->btchw", wide_BTCyW, down_BTKHy[:, :, k])
+                # The outline is enlarged as a logit, so that it stays sharp whatever the enlargement.
+                cover_BT1HW = torch.sigmoid(drawn_BTCHW[:, :, 3:] + OUTSIDE)
+                picture_BTCHW = picture_BTCHW + cover_BT1HW * (drawn_BTCHW[:, :, :3] - picture_BTCHW)
+        return picture_BTCHW
+
+
+def _around_the_first(values: Tensor) -> Tensor:
+    """[..., K, N]: the others' values become differences from the first one's: sprites begin as parts of one body."""
+    return torch.cat([values[..., :1, :], values[..., :1, :] + PART * values[..., 1:, :]], -2)
+
+
+def _first_outlines(sprites: int, canvas: tuple[int, int]) -> Tensor:
+    """[K, y, x] logits of a soft disc."""
+    y, x = (middles(count, torch.device("cpu")) for count in canvas)
+    visible_K11 = torch.full((sprites, 1, 1), OTHERS)
+    visible_K11[0] = FIRST
+    return visible_K11 + ROUND * (RADIUS2 - y[:, None].square() - x.square())
+
+
+def middles(count: int, device: torch.device) -> Tensor:
+    """The middles of `count` equal parts of -1..1: [count]."""
+    return (torch.arange(count, device=device) + 0.5) * (2 / count) - 1
+
+
+def hats(place_BTK: Tensor, size_BTK: Tensor, length: int, cells: int) -> Tensor:
+    """How much of each cell of a canvas each pixel shows, along one axis: [B, T, K, length, cells].
+
+    Linear interpolation, by hat functions of one cell's width, or of one pixel's where the canvas is drawn smaller
+    than it is; a pixel off the canvas shows nothing.
+
+    Args:
+        place_BTK: middle of the canvas, -1 to 1 over the picture.
+        size_BTK: half its extent, in half pictures.
+        length: pixels of the picture.
+        cells: of the canvas.
+    """
+    local_BTKW = (middles(length, place_BTK.device) - place_BTK[..., None]) / size_BTK[..., None]
+    cell_BTKW = (local_BTKW + 1) * (cells / 2) - 0.5
+    width_BTK11 = (cells / (size_BTK * length)).clamp(min=1.0)[..., None, None]
+    away_BTKWx = (cell_BTKW[..., None] - torch.arange(cells, device=place_BTK.device)).abs()
+    share_BTKWx = torch.relu(1 - away_BTKWx / width_BTK11)
+    return share_BTKWx / torch.maximum(share_BTKWx.sum(4, keepdim=True), width_BTK11)
