@@ -31,7 +31,7 @@ def retrain(
         videos: Folder of videos, searched with all its subfolders, or a URL such as s3://bucket/folder.
         name: Dataset, and registered model unless another name is given.
         ingest_config: How videos become clips.
-        train_config: Size, budget, device and seed of the training.
+        train_config: Size, budget, device and seed of the training, and what it starts from.
         evaluate_config: How generated clips are compared with held-out ones.
         register_config: Where the model is registered and which alias the best one carries.
         workspace: Folder for everything that is written; empty takes VGAN_WORKSPACE or ./workspace.

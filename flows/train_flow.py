@@ -16,7 +16,7 @@ def train(name: Name, config: TrainConfig = TrainConfig(), workspace: str | None
 
     Args:
         name: Dataset to train on.
-        config: Size, budget, device and seed of the training.
+        config: Size, budget, device and seed of the training, and what it starts from.
         workspace: Folder for everything that is written; empty takes VGAN_WORKSPACE or ./workspace.
     """
     trained, _ = train_task(str(Workspace.open(workspace).root), name, config)

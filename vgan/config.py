@@ -216,6 +216,7 @@ class TrainConfig(Spec):
     )
     init: str | None = Field(
         default=None,
+        title="Start From",
         description="Start from these weights instead of fresh ones: models:/NAME@ALIAS, models:/NAME/VERSION, the key "
         "of a run, or a checkpoint's file.",
     )
