@@ -182,13 +182,13 @@ def test_weights_with_classes_start_a_run_without_and_the_other_way_round(source
 
 def test_stages_are_matched_from_the_coarsest(source):
     plan = resolve(dataset_of(source[0]), NEXT)
-    long = {f"blocks.{index}.weight": torch.full((2, 2), float(index)) for index in range(3)}
-    short = {f"blocks.{index}.weight": torch.zeros(2, 2) for index in range(2)}
+    long = {f"body.blocks.{index}.conv.weight": torch.full((2, 2), float(index)) for index in range(3)}
+    short = {f"body.blocks.{index}.conv.weight": torch.zeros(2, 2) for index in range(2)}
     for part, first in (("generator", 0), ("discriminator", 1)):  # which is the coarsest's end differs
         found = match(long, short, plan.labels, plan, part)
         assert [int(value[0, 0]) for value in found.values.values()] == [first, first + 1]
     grown = match(short, long, plan.labels, plan, "discriminator")
-    assert grown.fresh == ["discriminator.blocks.0.weight"]
+    assert grown.fresh == ["discriminator.body.blocks.0.conv.weight"]
 
 
 def test_the_key_follows_the_weights_and_not_their_name(source):

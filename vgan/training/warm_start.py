@@ -36,6 +36,7 @@ from .step import TrainState
 
 log = logging.getLogger(__name__)
 
+IN_A_LIST = r"(.+?)\.(\d+)\.(.+)"  # the list, the place in it, and the tensor there
 PARTS = ("generator", "average", "discriminator")
 Tensors = dict[str, Tensor]
 
@@ -138,7 +139,7 @@ def _align(source: Tensors, target: Tensors, *, from_end: bool) -> Tensors:
     lengths, wanted = _list_lengths(source), _list_lengths(target)
     renamed: Tensors = {}
     for name, value in source.items():
-        parts = re.match(r"(\w+)\.(\d+)\.(.*)", name)
+        parts = re.match(IN_A_LIST, name)
         if parts and parts[1] in wanted:
             index = int(parts[2]) + wanted[parts[1]] - lengths[parts[1]]
             renamed[f"{parts[1]}.{index}.{parts[3]}"] = value
@@ -151,7 +152,7 @@ def _list_lengths(tensors: Tensors) -> dict[str, int]:
     """Length of each list of modules: "blocks.3.conv1.weight" makes it 4."""
     lengths: dict[str, int] = {}
     for name in tensors:
-        if parts := re.match(r"(\w+)\.(\d+)\.", name):
+        if parts := re.match(IN_A_LIST, name):
             lengths[parts[1]] = max(lengths.get(parts[1], 0), int(parts[2]) + 1)
     return lengths
 
