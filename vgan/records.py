@@ -265,11 +265,13 @@ class TrainedRun(Record):
     config: TrainConfig
     device: str  # what it ran on, for example "cpu" or "NVIDIA H100 80GB HBM3"
     steps: int
-    clips: int  # real clips shown to the discriminator: the budget, exactly
+    clips: int  # real clips shown to the discriminator: the budget, exactly, unless it stopped before
     seconds: float  # wall clock of all attempts together
     generator: GeneratorRecord  # of the EMA weights in runs/<run>/generator/
     git_commit: str | None
     init: WarmStart | None = None  # None: from fresh weights
+    stopped: Literal["budget", "indistinguishable"] = "budget"  # why it ended: used up, or nothing left to learn
+    warnings: tuple[str, ...] = ()  # what a user of the generator must know, such as that it has collapsed
 
 
 class Metric(Record):

@@ -11,7 +11,15 @@ from flows.cli import console
 from flows.cli.embedded import prepare_prefect
 from flows.cli.guard import JsonOption, WorkspaceOption, guarded
 from flows.cli.options import option_name, with_config
-from flows.cli.stages import NameOption, VideosOption, evaluation_json, ingest_json, print_ingest, print_metrics
+from flows.cli.stages import (
+    NameOption,
+    VideosOption,
+    evaluation_json,
+    ingest_json,
+    print_ending,
+    print_ingest,
+    print_metrics,
+)
 from vgan.config import EvaluateConfig, IngestConfig, RegisterConfig, TrainConfig, build
 from vgan.records import RetrainReport
 from vgan.workspace import Workspace
@@ -116,6 +124,7 @@ def print_run(report: RetrainReport, workspace: Workspace) -> None:
     print_ingest(report.ingest)
     print_metrics(report.evaluation)
     trained, model = report.trained, report.model
+    print_ending(trained)
     held = f"carries @{model.alias}" if model.champion else f"@{model.alias} stays where it was"
     rows = [
         ("ingest", report.stages["ingest"], f"{report.ingest.clips_train + report.ingest.clips_heldout} clips"),

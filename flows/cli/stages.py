@@ -107,6 +107,7 @@ def train(
         )
         if trained.init:
             print_warm_start(trained.init)
+        print_ending(trained)
 
 
 @app.command()
@@ -195,6 +196,14 @@ def ingest_json(report: IngestReport) -> dict[str, Any]:
 def train_json(trained: TrainedRun, unchanged: bool) -> dict[str, Any]:
     """The shape of `vgan train --json`."""
     return {"unchanged": unchanged, **trained.model_dump(mode="json")}
+
+
+def print_ending(trained: TrainedRun) -> None:
+    """That a run ended before its budget was used up, and its warnings."""
+    if trained.stopped == "indistinguishable":
+        console.out.print("it ended early: a test could no longer tell its clips from held-out ones", soft_wrap=True)
+    for warning in trained.warnings:
+        console.out.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_warm_start(init: WarmStart) -> None:

@@ -170,4 +170,8 @@ def _facts(run: TrainedRun, dataset: Dataset, evaluation: Evaluation) -> str:
         "Evaluation": f"{evaluation.generated_clips:,} generated and {evaluation.heldout_clips:,} held-out clips, "
         f"{evaluation.config.bootstrap} half-samples, seed {evaluation.config.seed}",
     }
+    if run.stopped == "indistinguishable":
+        pairs["Ended early"] = "a test could no longer tell its clips from held-out ones"
+    if run.warnings:
+        pairs["Warnings"] = "; ".join(run.warnings)
     return facts(pairs)

@@ -13,6 +13,7 @@ Shapes: B clips, C channels, T frames, H height, W width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,5 +134,8 @@ class _Shift(torch.autograd.Function):
         return _shift(gradients[0], -down_B, -right_B), None, None
 
 
+_apply: Callable[[Tensor, Tensor, Tensor], Tensor] = _Shift.apply  # pyright: ignore[reportUnknownMemberType, reportAssignmentType]
+
+
 def _shift(video_BCTHW: Tensor, down_B: Tensor, right_B: Tensor) -> Tensor:
-    return _Shift.apply(video_BCTHW, down_B, right_B)  # pyright: ignore[reportUnknownMemberType, reportReturnType]
+    return _apply(video_BCTHW, down_B, right_B)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import dataclass
+from typing import Literal
 
 from safetensors.torch import save
 
@@ -12,16 +14,25 @@ from ..models.interface import Generator
 from ..records import GeneratorRecord, TrainedRun, WarmStart
 from ..storage import fault_point, read_bytes, write_atomic
 from ..workspace import RunFolder
-from .plan import RunBudget, RunConfig
+from .plan import RunConfig
 from .revision import git_commit
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended."""
+
+    steps: int
+    stopped: Literal["budget", "indistinguishable"]
+    warnings: tuple[str, ...]
+
+
 def commit_run(
     folder: RunFolder,
     config: RunConfig,
-    budget: RunBudget,
+    ending: Ending,
     average: Generator,
     blank: GeneratorRecord,
     device: str,
@@ -32,7 +43,7 @@ def commit_run(
     Args:
         folder: of the run.
         config: of the run.
-        budget: of the run, all used up.
+        ending: how far it came, and what is to be said of it.
         average: the EMA generator.
         blank: its record without the hash of its weights.
         device: what it was trained on.
@@ -49,11 +60,13 @@ def commit_run(
         dataset_digest=config.dataset_digest,
         config=config.config,
         device=device,
-        steps=budget.steps,
-        clips=budget.clips,
+        steps=ending.steps,
+        clips=ending.steps * config.recipe.batch,
         seconds=round(seconds, 3),
         generator=record,
         git_commit=git_commit(),
+        stopped=ending.stopped,
+        warnings=ending.warnings,
         init=_started_from(folder) if config.init_sha256 else None,
     )
     folder.diverged.unlink(missing_ok=True)  # of an earlier attempt

@@ -26,7 +26,7 @@ from .checkpoint import resume
 from .compiling import should_compile
 from .determinism import make_deterministic
 from .distributed import ALONE, World, joined
-from .export import commit_run
+from .export import Ending, commit_run
 from .failures import divergence_told, memory_told
 from .heartbeat import Pulse
 from .plan import RunBudget, RunConfig, read_config
@@ -35,6 +35,7 @@ from .saving import CheckpointWriter, warn_of_little_room
 from .source import ClipSource
 from .step import TrainState, step_seed, train_step
 from .warm_start import take_over
+from .watch import Watch, ended, look_due, open_watch
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Run:
     budget: RunBudget
     state: TrainState
     checkpoints: CheckpointWriter
+    watch: Watch | None  # of the rank that leads
     stop: Callable[[], bool]
     seconds_before: float = 0.0  # wall clock of earlier attempts
     started: float = field(default_factory=time.monotonic)
@@ -84,8 +86,10 @@ def train_run(workspace: Workspace, key: str, stop: Callable[[], bool]) -> None:
 
 def _follow(run: Run) -> None:
     """What the other ranks do: the same steps, until the first one ends, and nothing else."""
-    while run.state.steps < run.budget.steps:
+    while run.state.steps < run.budget.steps and not ended(run.config, run.state.streaks):
         step_once(run)
+        if look_due(run.config, run.budget, run.state.steps) and run.state.world.any(False):
+            break
         if run.state.world.any(run.stop()):
             raise ResumableError(f"stopped at step {run.state.steps} of {run.budget.steps}.")
     run.source.close()
@@ -93,7 +97,8 @@ def _follow(run: Run) -> None:
 
 def _lead(run: Run) -> None:
     """Take the steps, and write all that is written."""
-    state, steps = run.state, run.budget.steps
+    state, steps, watch = run.state, run.budget.steps, run.watch
+    assert watch is not None
     report_every = math.ceil(steps / REPORTS)
     save_every = math.ceil(steps / run.config.config.checkpoints)
     log_timing(run, "start")
@@ -104,26 +109,38 @@ def _lead(run: Run) -> None:
         memory_told(run.config, run.device),
         run.checkpoints,
     ):
-        while state.steps < steps:
+        over = ended(run.config, state.streaks)
+        while state.steps < steps and not over:
             figures = step_once(run)
-            pulse.beat(state.steps, figures, last=state.steps == steps)
-            if state.steps % report_every == 0 or state.steps == steps:
+            looking = watch.due(state.steps)
+            if looking:
+                figures = {**figures, **watch.look(state.average, state.streaks, state.steps)}
+                over = state.world.any(ended(run.config, state.streaks))
+            pulse.beat(state.steps, figures, last=over or state.steps == steps)
+            if state.steps % report_every == 0 or looking:
                 log_metrics(run, figures)
+            if looking:
+                watch.tell(figures, state.steps)
             fault_point("after_step")
             stopping = state.world.any(run.stop())
             run.checkpoints.check()
-            if state.steps % save_every == 0 or state.steps == steps or stopping:
+            if state.steps % save_every == 0 or state.steps == steps or stopping or over:
                 run.checkpoints.save(state, run.seconds)
                 log_timing(run, "checkpoint")
-            if stopping and state.steps < steps:
+            if stopping and state.steps < steps and not over:
                 run.checkpoints.wait()
                 raise ResumableError(f"stopped at step {state.steps} of {steps}.", hint="The same command resumes.")
             if state.steps % save_every == 0:
                 write_sheet(run.folder, state.average, state.steps)
     run.source.close()
     write_final(run.folder, state.average, run.config)
+    ending = Ending(
+        state.steps, "indistinguishable" if over else "budget", watch.warnings(state.average, state.streaks)
+    )
+    for warning in ending.warnings:
+        log.warning(warning)
     blank = generator_record(run.config)
-    commit_run(run.folder, run.config, run.budget, state.average, blank, device_name(run.device), run.seconds)
+    commit_run(run.folder, run.config, ending, state.average, blank, device_name(run.device), run.seconds)
 
 
 def open_run(workspace: Workspace, key: str, stop: Callable[[], bool], world: World = ALONE) -> Run:
@@ -163,7 +180,10 @@ def open_run(workspace: Workspace, key: str, stop: Callable[[], bool], world: Wo
     source.waited_seconds = 0.0  # without the measuring
     seconds_before = found.seconds if found else 0.0
     writer = CheckpointWriter(folder, config)
-    return Run(folder, config, device, source, budget, state, writer, stop, seconds_before, steps_before=state.steps)
+    watch = open_watch(workspace, dataset, config, budget, source.clips, device) if world.leads else None
+    return Run(
+        folder, config, device, source, budget, state, writer, watch, stop, seconds_before, steps_before=state.steps
+    )
 
 
 def set_threads(config: RunConfig, world: World) -> None:

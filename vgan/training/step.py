@@ -25,6 +25,7 @@ from .figures import Figures
 from .guard import CHECK_EVERY, Guard
 from .losses import discriminator_loss, generator_loss, generator_slopes, gradient_of, nearby_norms, squared_norms
 from .recipe import Recipe
+from .streaks import Streaks
 
 FUSED = ("cpu", "cuda")  # devices whose Adam is one kernel
 
@@ -39,6 +40,7 @@ class TrainState:
     adam_generator: torch.optim.Adam
     adam_discriminator: torch.optim.Adam
     augmentation: Augmentation
+    streaks: Streaks
     passes: Passes
     guard: Guard
     world: World = ALONE
@@ -73,6 +75,7 @@ class TrainState:
             _adam(generator, recipe, device),
             _adam(discriminator, recipe, device),
             Augmentation.start(device),
+            Streaks.start(),
             passes,
             Guard(device),
             world,
