@@ -82,6 +82,12 @@ class Passes:
         return logits_B, gradient_BCTHW
 
 
+def pick_fastest_kernels(device: torch.device) -> None:
+    """Let cuDNN try its convolutions and take the fastest: shapes never change, so that is done once for each."""
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+
+
 def should_compile(asked: str, device: torch.device) -> bool:
     """Whether to compile.
 
