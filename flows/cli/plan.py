@@ -60,7 +60,7 @@ def _rows(plan: Estimate) -> list[tuple[str, str]]:
 
 
 def _processes(plan: Estimate) -> str:
-    threads = f"{plan.measured.threads} CPU threads"
+    threads = f"{plan.measured.threads} CPU thread{'s' if plan.measured.threads > 1 else ''}"
     return f"{plan.measured.processes} processes with {threads} each" if plan.measured.processes > 1 else threads
 
 

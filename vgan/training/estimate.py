@@ -91,7 +91,7 @@ class Estimate(Record):
 
     run: str
     state: Literal["new", "resumes", "finished"]
-    steps_done: int  # the step of the checkpoint that training would resume at; all, when it has finished
+    steps_done: int  # the step of the checkpoint that training would resume at, or at which it finished
     dataset: str
     dataset_number: int
     dataset_digest: str
@@ -154,7 +154,7 @@ class _Rehearsal(Workspace):
 def _put_together(dataset: Dataset, run: RunConfig, folder: RunFolder, measured: Probe) -> Estimate:
     known = read_budget(folder)
     steps = known.steps if known else measured.steps
-    state, done = _state(folder, steps)
+    state, done = _state(folder)
     shape, batch = run.shape, run.recipe.batch
     clips_bytes = dataset.clips("train") * 3 * shape.frames * shape.height * shape.width
     return Estimate(
@@ -181,15 +181,15 @@ def _put_together(dataset: Dataset, run: RunConfig, folder: RunFolder, measured:
         checkpoint_every=math.ceil(steps / run.config.checkpoints),
         checkpoints_kept=KEPT,
         clips_per_second=round(batch / measured.seconds_per_step, 2),
-        seconds=round((steps - done) * measured.seconds_per_step, 1),
+        seconds=0.0 if state == "finished" else round((steps - done) * measured.seconds_per_step, 1),
         measured=measured,
     )
 
 
-def _state(folder: RunFolder, steps: int) -> tuple[Literal["new", "resumes", "finished"], int]:
+def _state(folder: RunFolder) -> tuple[Literal["new", "resumes", "finished"], int]:
     """How far the run is, and its step."""
-    if finished_run(folder) is not None:
-        return "finished", steps
+    if (finished := finished_run(folder)) is not None:
+        return "finished", finished.steps
     saved = newest(folder)
     return ("resumes", int(saved.stem)) if saved else ("new", 0)
 
