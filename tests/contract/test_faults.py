@@ -1,4 +1,4 @@
-"""What ingest and its data promise when something goes wrong: each promise has a test that says which it proves.
+"""What ingest and training promise when something goes wrong: each promise has a test that says which it proves.
 
 The docstring of such a test begins with `FAULTS`, the rows of PROMISES that it proves, and a colon.
 """
@@ -20,6 +20,15 @@ PROMISES = {
     5: "a full disk is told, and keeps what was there",
     6: "a limit on file sizes is told as a full disk is",
     7: "an output folder that is read-only or gone stops the work",
+    8: "a training killed anywhere ends as an undisturbed one does",
+    9: "a training that is asked to stop writes a checkpoint first",
+    10: "Ctrl-C and a closed terminal leave no process behind",
+    11: "a training killed from outside may be tried again",
+    12: "memory that ran out is told with what was asked of it",
+    13: "figures that are not finite are never learned from",
+    15: "a damaged checkpoint is passed over, and never for a fresh start",
+    16: "a pickle is no checkpoint",
+    17: "another run's checkpoint is refused, field by field",
     18: "what is no video is refused, and what waits for ever is not opened",
     19: "a truncated file is never taken for a whole one",
     20: "damage in the middle is counted, or refused",
