@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -32,12 +33,16 @@ JsonOption = Annotated[
 ]
 
 
+MLFLOW_BARS = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"  # which MLflow draws into pipes and across ours
+
+
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
     """Run a command; turn vgan's errors and interruptions into a clear message and the right exit code."""
 
     @functools.wraps(command)
     def call(**arguments: Any) -> None:
         console.setup_logging()
+        os.environ.setdefault(MLFLOW_BARS, "false")
         signal.signal(signal.SIGTERM, _interrupt)
         signal.signal(signal.SIGHUP, _interrupt)
         as_json = bool(arguments.get("as_json"))
