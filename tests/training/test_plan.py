@@ -49,7 +49,7 @@ def test_a_budget_in_clips_needs_no_measurement_and_ends_on_a_whole_step(workspa
 
 
 def test_a_time_budget_is_measured_and_then_read_back(workspace, monkeypatch):
-    monkeypatch.setattr(budgets, "measure", lambda device, step, seconds: 0.5)
+    monkeypatch.setattr(budgets, "measure", lambda *_: 0.5)
     config = resolve(load_dataset(workspace, "shapes"), TrainConfig(budget="100s", batch=6))
     folder = workspace.run(config.run)
     decided = decide_budget(folder, config, CPU, never)
@@ -60,7 +60,7 @@ def test_a_time_budget_is_measured_and_then_read_back(workspace, monkeypatch):
 
 
 def test_a_budget_too_short_for_one_step_still_takes_one(workspace, monkeypatch):
-    monkeypatch.setattr(budgets, "measure", lambda device, step, seconds: 1000.0)
+    monkeypatch.setattr(budgets, "measure", lambda *_: 1000.0)
     config = resolve(load_dataset(workspace, "shapes"), TrainConfig(budget="1s"))
     assert decide_budget(workspace.run(config.run), config, CPU, never).steps == 1
 
