@@ -190,11 +190,15 @@ def test_a_save_waits_for_the_one_before_and_an_end_for_the_last(folder):
     assert writer.seconds > 0
 
 
-def test_a_run_without_checkpoints_starts_from_the_beginning_with_empty_metrics(folder):
+def test_a_run_without_checkpoints_starts_from_the_beginning_and_says_so(folder, caplog):
+    """FAULTS 15: silently only when nothing had been trained."""
     folder.path.mkdir()
+    assert resume(folder, small_state(), CONFIG) is None
+    assert not caplog.records
     folder.metrics.write_bytes(b'{"step": 1}\n')
     assert resume(folder, small_state(), CONFIG) is None
     assert folder.metrics.read_bytes() == b""
+    assert "begins again" in caplog.text
 
 
 def test_metrics_are_cut_back_to_the_checkpoint(folder):

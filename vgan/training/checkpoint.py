@@ -67,6 +67,8 @@ def resume(folder: RunFolder, state: TrainState, config: RunConfig) -> Checkpoin
             f"none of the {len(manifests)} checkpoints in {folder.checkpoints} is valid.",
             hint=f"Restore one from a backup, or remove {folder.path} to train from the beginning.",
         )
+    if folder.metrics.exists() and folder.metrics.stat().st_size:
+        log.warning("%s has no checkpoint yet: its training begins again", folder.path)
     _cut(folder.metrics, 0)
     return None
 

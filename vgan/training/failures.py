@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import ConfigError, DivergedError
+from ..errors import ConfigError, DivergedError, StorageError
 from ..storage import write_atomic
 from ..workspace import RunFolder
 from .manifest import newest
@@ -19,7 +19,8 @@ from .plan import RunConfig
 from .step import TrainState
 
 LINES = 20  # of metrics.jsonl that are told
-CPU_ALLOCATOR = "can't allocate memory"  # how torch's RuntimeError begins to say so
+# How other RuntimeErrors of torch say so: its CPU allocator, MPS and CUDA itself, cuBLAS and cuDNN.
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 
 
 @contextlib.contextmanager
@@ -29,12 +30,13 @@ def divergence_told(folder: RunFolder, state: TrainState) -> Generator[None]:
         yield
     except DivergedError as error:
         last = newest(folder)
-        write_atomic(folder.diverged, json.dumps(_diagnosis(folder, state, error), indent=1).encode() + b"\n")
-        good = (
-            f"The last good checkpoint is {last.with_suffix('.safetensors')} (step {int(last.stem)})" if last else None
-        )
+        good = "There is no checkpoint yet"
+        if last is not None:
+            good = f"The last good checkpoint is {last.with_suffix('.safetensors')} (step {int(last.stem)})"
+        with contextlib.suppress(StorageError):  # a full disk must not hide what happened
+            write_atomic(folder.diverged, json.dumps(_diagnosis(folder, state, error), indent=1).encode() + b"\n")
         raise DivergedError(
-            f"{error.message} {good or 'There is no checkpoint yet'}; what was seen is in {folder.diverged}.",
+            f"{error.message} {good}; what was seen is in {folder.diverged}.",
             hint=error.hint or "Train with another seed or a larger batch.",
         ) from error
 
@@ -73,7 +75,8 @@ def memory_told(config: RunConfig, device: torch.device) -> Generator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if type(error) is RuntimeError and CPU_ALLOCATOR not in str(error):
+        told = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        if not told and not any(words in str(error) for words in OUT_OF_MEMORY):
             raise
         shape = config.shape
         raise ConfigError(

@@ -87,7 +87,8 @@ def train_run(workspace: Workspace, key: str, stop: Callable[[], bool]) -> None:
 def _follow(run: Run) -> None:
     """What the other ranks do: the same steps, until the first one ends, and nothing else."""
     while run.state.steps < run.budget.steps and not ended(run.config, run.state.streaks):
-        step_once(run)
+        with memory_told(run.config, run.device):
+            step_once(run)
         if look_due(run.config, run.budget, run.state.steps) and run.state.world.any(False):
             break
         if run.state.world.any(run.stop()):
