@@ -26,6 +26,7 @@ PROMISES = {
     11: "a training killed from outside may be tried again",
     12: "memory that ran out is told with what was asked of it",
     13: "figures that are not finite are never learned from",
+    14: "a training that has collapsed says so, and stops when asked to",
     15: "a damaged checkpoint is passed over, and never for a fresh start",
     16: "a pickle is no checkpoint",
     17: "another run's checkpoint is refused, field by field",

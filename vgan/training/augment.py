@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -134,8 +134,6 @@ class _Shift(torch.autograd.Function):
         return _shift(gradients[0], -down_B, -right_B), None, None
 
 
-_apply: Callable[[Tensor, Tensor, Tensor], Tensor] = _Shift.apply  # pyright: ignore[reportUnknownMemberType, reportAssignmentType]
-
-
 def _shift(video_BCTHW: Tensor, down_B: Tensor, right_B: Tensor) -> Tensor:
-    return _apply(video_BCTHW, down_B, right_B)
+    apply = cast(Callable[..., Tensor], _Shift.apply)  # pyright: ignore[reportUnknownMemberType]
+    return apply(video_BCTHW, down_B, right_B)

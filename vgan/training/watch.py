@@ -53,9 +53,12 @@ TRAINING_CLIPS = 2048  # among which the nearest one is searched, at most
 HELDOUT_CLIPS = 256
 SPREAD_CLIPS = 64  # of one class, whose distances say how various the training clips are
 
-COLLAPSED = 0.2  # a sample_diversity or nearest_sample_ratio below it; healthy runs on `shapes` are above .5 of both
+# A sample_diversity or nearest_sample_ratio below it. Collapsed runs measured 0.00, healthy ones of `shapes`
+# .56 and more from 768 clips on, ones with networks too weak for it .15 and more.
+COLLAPSED = 0.1
 COLLAPSED_LOOKS = 3  # in a row
 WARMUP = 0.15  # share of the budget in which nothing counts as collapsed: the average starts as one grey clip
+WARMUP_CLIPS = 1000  # likewise, at least
 COPIES = 0.5  # a nearest_neighbour_ratio below it
 VARIOUS = 0.5  # a sample_diversity above which clips can be copies
 
@@ -133,7 +136,8 @@ class Watch:
         """Look at the averaged generator after `step` steps, count in `streaks`, and return the figures."""
         figures = self.compare(average)
         share = step / self.budget.steps
-        collapsed = share >= WARMUP and _diversity(figures) < COLLAPSED
+        warm = share >= WARMUP and step * self.config.recipe.batch >= WARMUP_CLIPS
+        collapsed = warm and _diversity(figures) < COLLAPSED
         streaks.count(streaks.collapsed, collapsed)
         figures["collapsed_looks"] = int(streaks.collapsed)
         due = (step // look_every(self.config, self.budget)) % TEST_EVERY_LOOKS == 0 or step == self.budget.steps
@@ -184,8 +188,8 @@ class Watch:
             return
         raise DivergedError(
             f"at step {step} of {self.budget.steps} {said}, and {COLLAPSED_LOOKS} looks in a row have found that.",
-            hint="Train with another --seed or a larger --batch, or without --stop-on-collapse to see whether it "
-            "recovers; the last checkpoint is kept.",
+            hint="Train with another --seed, a larger --batch or a longer --budget, or without --stop-on-collapse to "
+            "see whether it recovers; the last checkpoint is kept.",
         )
 
     def warnings(self, average: Generator, streaks: Streaks) -> tuple[str, ...]:
