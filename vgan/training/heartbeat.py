@@ -39,7 +39,10 @@ class Pulse:
         self.written = -BEAT_SECONDS
 
     def beat(self, step: int, figures: Mapping[str, float], *, last: bool = False) -> None:
-        """Write, unless that was done less than two seconds ago and this is not the last step."""
+        """Write, unless that was done less than two seconds ago and this is not the last step.
+
+        Figures are looked at only when they are written: on a GPU that waits for the step, once in two seconds.
+        """
         seconds = time.monotonic() - self.started
         if seconds - self.written < BEAT_SECONDS and not last:
             return
