@@ -1,5 +1,7 @@
 import json
 import logging
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,9 @@ from vgan.errors import ConfigError, DivergedError, ResumableError
 from vgan.models.interface import Generator
 from vgan.models.network import ClipShape
 from vgan.records import TrainedRun
+from vgan.training import loop
 from vgan.training import watch as watching
+from vgan.training.distributed import World
 from vgan.training.loop import train_run
 from vgan.training.plan import RunBudget, prepare, resolve
 from vgan.training.source import ClipSource
@@ -217,6 +221,36 @@ def test_an_indistinguishable_run_ends_early_as_a_finished_one_also_when_resumed
         again = TrainedRun.from_json(folder.record.read_bytes(), key)
         assert again.model_copy(update={"seconds": record.seconds}) == record
     assert found[0] == found[1]
+
+
+@dataclass(frozen=True)
+class Overheard(World):
+    """The first rank notes what all agree on; another one is told it, and must ask for exactly that."""
+
+    said: list[bool] = field(default_factory=list)
+
+    def part(self, batch: int) -> slice:
+        return slice(0, batch)
+
+    def any(self, flag: bool) -> bool:
+        if not self.leads:
+            return self.said.pop(0)
+        self.said.append(flag)
+        return flag
+
+
+@pytest.mark.e2e
+def test_all_ranks_of_a_run_that_ends_early_end_with_the_first_one(tmp_path, often, monkeypatch):
+    said: list[bool] = []
+    plan = b""
+    for rank in (0, 1):
+        workspace, folder = small_run(tmp_path / str(rank), stop_when_indistinguishable=True)
+        if rank:
+            folder.plan.write_bytes(plan)  # which the first rank writes for all
+        monkeypatch.setattr(loop, "joined", lambda device, rank=rank: nullcontext(Overheard(rank, 1, rank, said)))
+        train_run(workspace, folder.path.name, lambda: False)
+        assert bool(said) == folder.record.exists() == (rank == 0)
+        plan = folder.plan.read_bytes()
 
 
 @pytest.mark.e2e

@@ -89,9 +89,11 @@ def _follow(run: Run) -> None:
     while run.state.steps < run.budget.steps and not ended(run.config, run.state.streaks):
         with memory_told(run.config, run.device):
             step_once(run)
-        if look_due(run.config, run.budget, run.state.steps) and run.state.world.any(False):
+        over = look_due(run.config, run.budget, run.state.steps) and run.state.world.any(False)
+        stopping = run.state.world.any(run.stop())
+        if over:
             break
-        if run.state.world.any(run.stop()):
+        if stopping:
             raise ResumableError(f"stopped at step {run.state.steps} of {run.budget.steps}.")
     run.source.close()
 
