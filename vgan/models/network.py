@@ -30,7 +30,7 @@ class R3Generator(Spec):
     degree: int = Field(
         default=5, ge=2, description="Legendre polynomials (from degree 0) behind each of these numbers."
     )
-    sprites: int = Field(default=3, ge=1, le=64, description="Pictures drawn once a clip and moved along the path.")
+    sprites: int = Field(default=1, ge=1, le=64, description="Pictures drawn once a clip and moved along the path.")
     sprite_size: float = Field(default=0.3, gt=0, description="Half their extent at first, in half pictures.")
     still: tuple[int, ...] = Field(
         description="Channels of each resolution of what is drawn once a clip, from the coarsest; each next doubles it."

@@ -23,6 +23,7 @@ from .network import ClipShape, R3Discriminator, R3Generator
 from .sprites import Sprites
 
 FRAME_GAIN = 0.03  # of what each frame draws for itself at first: a clip starts as sprites over a still picture
+FRAME_PACE = 0.1  # and learns to draw so much more slowly, or it draws what sprites have not yet learnt to
 DARK = -1.0  # the still picture at first, before tanh
 
 
@@ -48,7 +49,9 @@ class R3GeneratorNetwork(Generator):
         canvas = (base[0] * 2**enlarged, base[1] * 2**enlarged)
         self.sprites = Sprites(network.sprites, hidden, network.path, network.still[-1], canvas, network.sprite_size)
         self.frames = Frames(network.widths, hidden, network.path, base)
-        self.frame_head = Head(network.widths[-1], 2 ** (doublings - len(network.widths) + 1), gain=FRAME_GAIN)
+        self.frame_head = Head(
+            network.widths[-1], 2 ** (doublings - len(network.widths) + 1), gain=FRAME_GAIN, pace=FRAME_PACE
+        )
 
     def forward(self, z_BZ: Tensor, label_B: Tensor | None = None, times_T: Tensor | None = None) -> Tensor:
         """Latent, class and times (in frames, default 0 to `frames` - 1) -> video [B, 3, T, H, W] in [-1, 1]."""
@@ -130,17 +133,17 @@ class Stage(nn.Module):
 class Head(nn.Module):
     """Feature maps to colours before tanh, the rest of the enlargement by pixel shuffle."""
 
-    def __init__(self, width: int, enlarge: int, gain: float, bias: float = 0.0) -> None:
+    def __init__(self, width: int, enlarge: int, gain: float, bias: float = 0.0, pace: float = 1.0) -> None:
         super().__init__()
-        self.enlarge = enlarge
-        self.conv = conv(width, 3 * enlarge**2, gain=gain)
+        self.enlarge, self.pace = enlarge, pace
+        self.conv = conv(width, 3 * enlarge**2, gain=gain / pace)
         spread_over_subpixels_(self.conv, enlarge**2)
         assert self.conv.bias is not None
         nn.init.constant_(self.conv.bias, bias)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, 3, H', W'], float32."""
-        return functional.pixel_shuffle(self.conv(x_NCHW), self.enlarge).float()
+        return functional.pixel_shuffle(self.pace * self.conv(x_NCHW).float(), self.enlarge)
 
 
 class R3DiscriminatorNetwork(Discriminator):

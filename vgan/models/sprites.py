@@ -19,9 +19,12 @@ from .blocks import conv, linear
 
 REACH = 1.2  # places run from -1 to 1 over the picture, so a sprite can leave it
 OUTSIDE = -8.0  # the outline's logit off the canvas: less than a tenth of a grey level
-FIRST, OTHERS = 0.0, -2.5  # how visible the first sprite is before training, and the others: logits
-ROUND, RADIUS2 = 6.0, 0.35  # slope of the first outline, and the square of its radius in half canvases
-PART = 0.3  # how far, at first, the others are from the first one in place and colour
+FIRST, OTHERS = 0.0, -6.0  # how visible the first sprite is before training, and the others: logits
+# Before a sprite is where it should be, fading is the quickest way to look less wrong, and what has faded learns
+# nothing any more. So outlines swing only so far, and nothing here saturates.
+SWING = 6.0
+ROUND, RADIUS2 = 12.0, 0.35  # slope of the first outline, and the square of its radius in half canvases
+PART = 0.1  # how far, at first, the others are from the first one in place and colour
 TEXTURE = 0.2  # how much of a sprite's colour varies over it at first
 
 
@@ -57,17 +60,16 @@ class Sprites(nn.Module):
             code_BD: content.
             path_BTP: motion.
         """
-        canvas_BKCyx = self.canvas(features_BCyx).unflatten(1, (self.sprites, 4))
+        canvas_BKCyx = self.canvas(features_BCyx).unflatten(1, (self.sprites, 4)).float()
         height, width = picture_BTCHW.shape[3:]
         with torch.autocast(picture_BTCHW.device.type, enabled=False):
-            canvas_BKCyx = canvas_BKCyx.float()
-            logit_BKyx = canvas_BKCyx[:, :, 3] + self.outline_Kyx - OUTSIDE
+            logit_BKyx = SWING * soft_sign(canvas_BKCyx[:, :, 3] / SWING) + self.outline_Kyx - OUTSIDE
             hue_BKC = _around_the_first(self.colour(code_BD.float()).reshape(-1, self.sprites, 3))
-            colour_BKCyx = torch.tanh(hue_BKC[..., None, None] + TEXTURE * canvas_BKCyx[:, :, :3])
+            colour_BKCyx = soft_sign(hue_BKC[..., None, None] + TEXTURE * canvas_BKCyx[:, :, :3])
             layer_BKCyx = torch.cat([colour_BKCyx, logit_BKyx[:, :, None]], 2)
             place_BTK2 = self.place(path_BTP.float()).reshape(*path_BTP.shape[:2], self.sprites, 2)
-            across_BTK, downwards_BTK = (REACH * torch.tanh(_around_the_first(place_BTK2))).unbind(3)
-            size_BTK = (self.size * torch.exp(self.scale(code_BD.float())))[:, None].expand_as(across_BTK)
+            across_BTK, downwards_BTK = (REACH * soft_sign(_around_the_first(place_BTK2))).unbind(3)
+            size_BTK = (self.size * torch.exp(soft_sign(self.scale(code_BD.float()))))[:, None].expand_as(across_BTK)
             along_BTKWx = hats(across_BTK, size_BTK, width, canvas_BKCyx.shape[4])
             down_BTKHy = hats(downwards_BTK, size_BTK, height, canvas_BKCyx.shape[3])
             for k in range(self.sprites):
@@ -77,6 +79,11 @@ class Sprites(nn.Module):
                 cover_BT1HW = torch.sigmoid(drawn_BTCHW[:, :, 3:] + OUTSIDE)
                 picture_BTCHW = picture_BTCHW + cover_BT1HW * (drawn_BTCHW[:, :, :3] - picture_BTCHW)
         return picture_BTCHW
+
+
+def soft_sign(x: Tensor) -> Tensor:
+    """x / sqrt(1 + x^2): from -1 to 1 as tanh, but with a slope that is never lost."""
+    return x * torch.rsqrt(1 + x.square())
 
 
 def _around_the_first(values: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from ..storage import read_bytes, write_atomic
 from ..workspace import RunFolder, Workspace
 from .recipe import Recipe, recipe_for
 
-TRAINING_CODE = 1  # raised whenever the same configuration would give other weights than before
+TRAINING_CODE = 2  # raised whenever the same configuration would give other weights than before
 
 # Fields of TrainConfig that do not change what is learned: a run may be resumed with others.
 NOT_LEARNED = frozenset({"device", "threads", "checkpoints", "deterministic", "compile", "processes"})

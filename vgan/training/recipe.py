@@ -17,7 +17,7 @@ class Recipe(Spec):
     """The constants of a run; all shares are of the whole budget in clips."""
 
     batch: int = Field(default=8, ge=2, description="Real clips in one step; as many generated ones.")
-    lr_generator: float = Field(default=1e-3, gt=0, description="Adam step size of the generator at its peak.")
+    lr_generator: float = Field(default=5e-4, gt=0, description="Adam step size of the generator at its peak.")
     lr_discriminator: float = Field(default=8e-4, gt=0, description="Adam step size of the discriminator at its peak.")
     beta2: float = Field(default=0.99, gt=0, lt=1, description="Adam's second decay; the first is 0.")
     warmup_clips: int = Field(
@@ -27,9 +27,9 @@ class Recipe(Spec):
         default=2 / 3, ge=0, le=1, description="Share after which the step sizes fall to 0, linearly."
     )
     gamma_start: float = Field(
-        default=16.0, gt=0, description="Weight of R1 and R2 (means over frames) at the beginning."
+        default=40.0, gt=0, description="Weight of R1 and R2 (means over frames) at the beginning."
     )
-    gamma_end: float = Field(default=1.6, gt=0, description="Weight of R1 and R2 at the end; exponential between.")
+    gamma_end: float = Field(default=10.0, gt=0, description="Weight of R1 and R2 at the end; exponential between.")
     penalty: Literal["exact", "finite"] = Field(
         default="exact",
         description="R1 and R2 by a second derivative, or estimated from the logit of a clip nearby.",
@@ -41,7 +41,7 @@ class Recipe(Spec):
         default=0.1, gt=0, le=1, description="How far the clip nearby is, in standard deviations of its noise."
     )
     updates: Literal["alternating", "simultaneous"] = Field(
-        default="alternating",
+        default="simultaneous",
         description="Whether the generator learns from the discriminator after its update, or from the one before it, "
         "which saves half of the discriminator's work.",
     )
