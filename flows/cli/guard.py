@@ -43,8 +43,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     def call(**arguments: Any) -> None:
         console.setup_logging()
         os.environ.setdefault(MLFLOW_BARS, "false")
-        signal.signal(signal.SIGTERM, _interrupt)
-        signal.signal(signal.SIGHUP, _interrupt)
+        before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
         as_json = bool(arguments.get("as_json"))
         try:
             command(**arguments)
@@ -52,6 +51,10 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             _fail(error, as_json)
         except KeyboardInterrupt:
             _fail(ResumableError("interrupted.", hint="What was committed stays; the same command goes on."), as_json)
+        finally:
+            # Whoever calls a command as a function keeps the answers to signals that were there before.
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     return call
 
