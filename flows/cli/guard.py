@@ -54,7 +54,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         finally:
             # Whoever calls a command as a function keeps the answers to signals that were there before.
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, handler or signal.SIG_DFL)
 
     return call
 

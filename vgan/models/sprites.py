@@ -25,6 +25,8 @@ FIRST, OTHERS = 0.0, -6.0  # how visible the first sprite is before training, an
 SWING = 6.0
 ROUND, RADIUS2 = 12.0, 0.35  # slope of the first outline, and the square of its radius in half canvases
 PART = 0.1  # how far, at first, the others are from the first one in place and colour
+# Where no thing of its own moves a sprite has to go: all of it, but slowly, for the reason above.
+PRESENT, PRESENCE_PACE = 3.0, 0.2
 TEXTURE = 0.2  # how much of a sprite's colour varies over it at first
 
 
@@ -49,6 +51,7 @@ class Sprites(nn.Module):
         self.colour = linear(code, 3 * sprites, gain=1.0)
         self.place = linear(path, 2 * sprites, gain=0.5)
         self.scale = linear(code, sprites, gain=0.3)
+        self.presence = linear(code, sprites, gain=0.1 / PRESENCE_PACE)
         self.register_buffer("outline_Kyx", _first_outlines(sprites, canvas), persistent=False)
 
     def forward(self, picture_BTCHW: Tensor, features_BCyx: Tensor, code_BD: Tensor, path_BTP: Tensor) -> Tensor:
@@ -72,11 +75,12 @@ class Sprites(nn.Module):
             size_BTK = (self.size * torch.exp(soft_sign(self.scale(code_BD.float()))))[:, None].expand_as(across_BTK)
             along_BTKWx = hats(across_BTK, size_BTK, width, canvas_BKCyx.shape[4])
             down_BTKHy = hats(downwards_BTK, size_BTK, height, canvas_BKCyx.shape[3])
+            presence_BK = torch.sigmoid(PRESENT + PRESENCE_PACE * self.presence(code_BD.float()))
             for k in range(self.sprites):
                 wide_BTCyW = torch.einsum("bcyx,btwx->btcyw", layer_BKCyx[:, k], along_BTKWx[:, :, k])
                 drawn_BTCHW = torch.einsum("btcyw,bthy->btchw", wide_BTCyW, down_BTKHy[:, :, k])
                 # The outline is enlarged as a logit, so that it stays sharp whatever the enlargement.
-                cover_BT1HW = torch.sigmoid(drawn_BTCHW[:, :, 3:] + OUTSIDE)
+                cover_BT1HW = torch.sigmoid(drawn_BTCHW[:, :, 3:] + OUTSIDE) * presence_BK[:, None, k, None, None, None]
                 picture_BTCHW = picture_BTCHW + cover_BT1HW * (drawn_BTCHW[:, :, :3] - picture_BTCHW)
         return picture_BTCHW
 
