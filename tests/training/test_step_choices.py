@@ -13,7 +13,7 @@ from vgan.training.guard import CHECK_EVERY, Guard
 from vgan.training.recipe import Recipe
 from vgan.training.step import TrainState, train_step
 
-RECIPE = Recipe(batch=4, warmup_clips=0)
+RECIPE = Recipe(batch=4, warmup_clips=0, lr_generator=1e-3, gamma_start=16.0, gamma_end=1.6, updates="alternating")
 CPU = torch.device("cpu")
 
 

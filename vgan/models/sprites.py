@@ -27,7 +27,8 @@ ROUND, RADIUS2 = 12.0, 0.35  # slope of the first outline, and the square of its
 PART = 0.1  # how far, at first, the others are from the first one in place and colour
 # Where no thing of its own moves a sprite has to go: all of it, but slowly, for the reason above.
 PRESENT, PRESENCE_PACE = 3.0, 0.2
-TEXTURE = 0.2  # how much of a sprite's colour varies over it at first
+# Grey at first: where nothing moves a sprite should not begin as a coloured dot.
+HUE, TEXTURE = 0.3, 0.2  # how much the colours of sprites differ at first, and the colours of one over its canvas
 
 
 class Sprites(nn.Module):
@@ -48,7 +49,7 @@ class Sprites(nn.Module):
         super().__init__()
         self.sprites, self.size = sprites, size
         self.canvas = conv(features, 4 * sprites, gain=0.5)
-        self.colour = linear(code, 3 * sprites, gain=1.0)
+        self.colour = linear(code, 3 * sprites, gain=HUE)
         self.place = linear(path, 2 * sprites, gain=0.5)
         self.scale = linear(code, sprites, gain=0.3)
         self.presence = linear(code, sprites, gain=0.1 / PRESENCE_PACE)
