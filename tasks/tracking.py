@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+DATABASE = "mlflow.db"  # in the workspace, when no server is named
 RUN_TAG = "vgan.run"
 WEIGHTS_TAG = "vgan.weights_sha256"
 PACKAGE_TAG = "vgan.package_sha256"
@@ -63,7 +64,7 @@ INPUT_EXAMPLE = (pd.DataFrame({"num_videos": [1]}), {"seed": 0, "label": "", "ou
 
 def tracking_uri(workspace: Workspace) -> str:
     """MLFLOW_TRACKING_URI when the user set it, else the SQLite file of the workspace."""
-    return os.environ.get(URI_VARIABLE) or f"sqlite:///{workspace.root / 'mlflow.db'}"
+    return os.environ.get(URI_VARIABLE) or f"sqlite:///{workspace.root / DATABASE}"
 
 
 def client(workspace: Workspace) -> MlflowClient:
@@ -268,6 +269,8 @@ def champion_version(api: MlflowClient, model_name: str, alias: str) -> MlflowVe
 
 def resolve(workspace: Workspace, uri: str) -> MlflowVersion:
     """The version that 'models:/NAME@ALIAS' or 'models:/NAME/VERSION' names; raises ConfigError."""
+    if not os.environ.get(URI_VARIABLE) and not (workspace.root / DATABASE).exists():
+        raise _unknown(workspace, uri, [])  # MLflow would make the database, and asking must write nothing
     api = client(workspace)
     name, at, alias = uri.removeprefix("models:/").partition("@")
     try:
@@ -278,11 +281,15 @@ def resolve(workspace: Workspace, uri: str) -> MlflowVersion:
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
-        names = ", ".join(sorted(model.name for model in api.search_registered_models())) or "none"
-        raise ConfigError(
-            f"no registered model {uri!r} at {shown_uri(workspace)}.",
-            hint=f"Registered models: {names}. Write models:/NAME@champion or models:/NAME/VERSION.",
-        ) from error
+        raise _unknown(workspace, uri, [model.name for model in api.search_registered_models()]) from error
+
+
+def _unknown(workspace: Workspace, uri: str, names: list[str]) -> ConfigError:
+    return ConfigError(
+        f"no registered model {uri!r} at {shown_uri(workspace)}.",
+        hint=f"Registered models: {', '.join(sorted(names)) or 'none'}. Write models:/NAME@champion or "
+        "models:/NAME/VERSION.",
+    )
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from flows.cli.stages import (
     print_ending,
     print_ingest,
     print_metrics,
+    print_warm_start,
 )
 from vgan.config import EvaluateConfig, IngestConfig, RegisterConfig, TrainConfig, build
 from vgan.records import RetrainReport
@@ -124,6 +125,8 @@ def print_run(report: RetrainReport, workspace: Workspace) -> None:
     print_ingest(report.ingest)
     print_metrics(report.evaluation)
     trained, model = report.trained, report.model
+    if trained.init:
+        print_warm_start(trained.init)
     print_ending(trained)
     held = f"carries @{model.alias}" if model.champion else f"@{model.alias} stays where it was"
     rows = [

@@ -210,8 +210,15 @@ def print_warm_start(init: WarmStart) -> None:
     """What a run started from, and what of it was not taken over."""
     counts = f"{len(init.taken)} tensors taken over, {len(init.partly)} in part, {len(init.fresh)} fresh"
     lines = [f"started from {init.source}: {counts}; {init.share:.0%} of the generator"]
-    lines += [f"  in part: {name}" for name in init.partly] + [f"  fresh: {name}" for name in init.fresh]
+    lines += [f"  in part: {name}" for name in init.partly] + [f"  fresh: {name}" for name in _whole_networks(init)]
     console.out.print(*lines, sep="\n", markup=False, highlight=False, soft_wrap=True)
+
+
+def _whole_networks(init: WarmStart) -> list[str]:
+    """The fresh tensors; a network of which nothing was taken over, as from a generator alone, is one line."""
+    begun = {name.partition(".")[0] for name in (*init.taken, *init.partly)}
+    names = [name if (network := name.partition(".")[0]) in begun else f"the whole {network}" for name in init.fresh]
+    return list(dict.fromkeys(names))
 
 
 def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:

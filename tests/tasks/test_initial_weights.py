@@ -52,3 +52,10 @@ def test_a_registry_that_is_away_or_damaged_loses_no_run_that_has_started(worksp
     assert initial_weights(workspace, dataset, CHAMPION) == registered
     with pytest.raises(RegistryError):
         initial_weights(workspace, dataset, other)
+
+
+def test_asking_for_a_model_where_none_was_ever_registered_writes_nothing(workspace, dataset):
+    before = sorted(workspace.root.rglob("*"))
+    with pytest.raises(ConfigError, match="no registered model 'models:/toys@champion'"):
+        initial_weights(workspace, dataset, CHAMPION)
+    assert sorted(workspace.root.rglob("*")) == before

@@ -114,7 +114,7 @@ def test_a_run_that_has_measured_its_time_keeps_its_steps(workspace: Workspace, 
 def test_the_schedules_are_those_of_the_recipe_from_the_first_step_to_the_last() -> None:
     recipe = Recipe(
         batch=10, lr_generator=1.0, lr_discriminator=0.5, warmup_clips=200, decay_from=0.5, gamma_start=4.0,
-        gamma_end=1.0, ema_clips=500, ema_share=0.1,
+        gamma_end=1.0, gamma_halves=1.0, ema_clips=500, ema_share=0.1,
     )  # fmt: skip
     moments = schedule(recipe, 1000)
     assert [moment.share for moment in moments] == list(SHARES)
@@ -145,6 +145,9 @@ def test_what_training_would_refuse_the_plan_refuses(workspace: Workspace) -> No
     write_dataset(workspace, "empty", clips=0)
     with pytest.raises(BadInputError, match="no training clips"):
         estimate(workspace, "empty", CONFIG)
+    write_dataset(workspace, clips=8, heldout=7)
+    with pytest.raises(ConfigError, match="needs 50 independent held-out videos, and shapes has 7 "):
+        estimate(workspace, "shapes", CONFIG.model_copy(update={"stop_when_indistinguishable": True}))
 
 
 @pytest.mark.e2e

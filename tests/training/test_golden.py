@@ -28,6 +28,7 @@ RECIPE = Recipe(
     decay_from=0.1,
     gamma_start=16.0,
     gamma_end=1.6,
+    gamma_halves=1.0,
     clip_norm=1.0,
     ema_clips=2000.0,
     ema_share=0.1,

@@ -3,7 +3,7 @@ import pytest
 from vgan.training.recipe import Recipe, recipe_for
 
 BUDGET = 16_000
-RECIPE = Recipe(gamma_start=2.0, gamma_end=0.2, batch=16, warmup_clips=480, decay_from=0.5)
+RECIPE = Recipe(gamma_start=2.0, gamma_end=0.2, batch=16, warmup_clips=480, decay_from=0.5, gamma_halves=1000.0)
 
 
 def test_step_sizes_rise_stay_and_fall():
@@ -21,6 +21,11 @@ def test_gamma_falls_exponentially_from_start_to_end():
     assert RECIPE.gamma(0, BUDGET) == pytest.approx(2.0)
     assert RECIPE.gamma(BUDGET // 2, BUDGET) == pytest.approx((2.0 * 0.2) ** 0.5)
     assert RECIPE.gamma(BUDGET, BUDGET) == pytest.approx(0.2)
+
+
+def test_in_a_short_run_gamma_falls_no_faster_than_it_halves():
+    assert RECIPE.gamma(1000, 1000) == pytest.approx(1.0)
+    assert RECIPE.gamma(500, 1000) == pytest.approx(2.0 * 0.5**0.5)
 
 
 def test_the_average_forgets_half_in_its_half_life_and_sooner_at_the_beginning():

@@ -13,7 +13,9 @@ from vgan.training.guard import CHECK_EVERY, Guard
 from vgan.training.recipe import Recipe
 from vgan.training.step import TrainState, train_step
 
-RECIPE = Recipe(batch=4, warmup_clips=0, lr_generator=1e-3, gamma_start=16.0, gamma_end=1.6, updates="alternating")
+RECIPE = Recipe(
+    batch=4, warmup_clips=0, lr_generator=1e-3, gamma_start=16.0, gamma_end=1.6, gamma_halves=1.0, updates="alternating"
+)
 CPU = torch.device("cpu")
 
 

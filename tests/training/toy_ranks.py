@@ -13,7 +13,10 @@ from vgan.training.recipe import Recipe
 from vgan.training.step import TrainState, train_step
 
 STEPS = 12
-RECIPE = Recipe(batch=4, warmup_clips=20, lr_generator=1e-3, lr_discriminator=8e-4, gamma_start=16.0, gamma_end=1.6)
+RECIPE = Recipe(
+    batch=4, warmup_clips=20, lr_generator=1e-3, lr_discriminator=8e-4, gamma_start=16.0, gamma_end=1.6,
+    updates="alternating",
+)  # fmt: skip
 CHOICES = [{}, {"updates": "simultaneous", "penalty_every": 2}, {"penalty": "finite"}]
 
 

@@ -170,6 +170,8 @@ def _facts(run: TrainedRun, dataset: Dataset, evaluation: Evaluation) -> str:
         "Evaluation": f"{evaluation.generated_clips:,} generated and {evaluation.heldout_clips:,} held-out clips, "
         f"{evaluation.config.bootstrap} half-samples, seed {evaluation.config.seed}",
     }
+    if run.init is not None:
+        pairs["Started from"] = f"{run.init.source}; {run.init.share:.0%} of the generator were taken over"
     if run.stopped == "indistinguishable":
         pairs["Ended early"] = "a test could no longer tell its clips from held-out ones"
     if run.warnings:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..config import TrainConfig
-from ..data.manifest import load_dataset
+from ..data.manifest import load_dataset, plain_batches
 from ..errors import BadInputError
 from ..models.network import ClipShape
 from ..records import Dataset, Record
@@ -128,16 +128,27 @@ def estimate(workspace: Workspace, name: str, config: TrainConfig, find: FindIni
     Raises:
         BadInputError: the dataset has no training clips.
         ConfigError: unknown dataset, a shape that the networks cannot take, a device that is not there, too little
-            memory.
+            memory, too few held-out videos for a test that is to end the run.
     """
     dataset = load_dataset(workspace, name)
     if not dataset.clips("train"):
         raise BadInputError("the dataset has no training clips.", hint="Ingest more videos, or a smaller stride.")
+    if config.stop_when_indistinguishable:
+        _check_heldout(workspace, dataset)
     with tempfile.TemporaryDirectory(prefix="vgan-") as scratch:
         init = find(_Rehearsal(workspace.root, scratch=Path(scratch)), dataset, config)
     run = resolve(dataset, config, init)
     measured = Probe.from_json(probe(run), "what the training process measured")
     return _put_together(dataset, run, workspace.run(run.run), measured)
+
+
+def _check_heldout(workspace: Workspace, dataset: Dataset) -> None:
+    """Refuse a dataset that training would refuse, before anything is measured."""
+    from .watch import check_heldout  # loads torch, which nothing else here needs
+
+    batches = plain_batches(workspace.dataset(dataset.name), dataset)
+    groups = {video["group"] for batch in batches for video in batch["videos"] if video["split"] == "heldout"}
+    check_heldout(dataset.name, len(groups))
 
 
 @dataclass(frozen=True)

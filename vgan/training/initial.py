@@ -95,7 +95,10 @@ def _find(workspace: Workspace, asked: str, locate: Locator | None) -> str:
 
 def _of_run(workspace: Workspace, asked: str) -> str:
     """A finished run's last checkpoint, else its generator; an unfinished run's newest sound checkpoint."""
-    folder = workspace.run(asked)
+    try:
+        folder = workspace.run(asked)
+    except ConfigError as error:
+        raise ConfigError(f"cannot start from {asked!r}: it is no run's key.", hint=FORMS) from error
     finished = None
     if folder.record.exists():
         finished = TrainedRun.from_json(read_bytes(folder.record), str(folder.record))
@@ -121,7 +124,7 @@ def _of_file(workspace: Workspace, path: Path) -> str:
     if not path.is_file():
         raise ConfigError(f"there is no file {path} to start from.", hint=FORMS)
     if (path.parent / "generator.json").is_file():
-        return _keep_generator(workspace, path.parent, f"file {path.name}")
+        return _keep_generator(workspace, path.parent, f"file {path}")
     manifest = path.with_suffix(".json")
     if not manifest.is_file():
         raise ConfigError(f"{path} has no {manifest.name} beside it, which says what it holds.", hint=FORMS)

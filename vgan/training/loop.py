@@ -93,7 +93,7 @@ def _follow(run: Run) -> None:
         stopping = run.state.world.any(run.stop())
         if over:
             break
-        if stopping:
+        if stopping and run.state.steps < run.budget.steps:
             raise ResumableError(f"stopped at step {run.state.steps} of {run.budget.steps}.")
     run.source.close()
 

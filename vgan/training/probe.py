@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..models.cost import network_cost
 from .budget import measure, propose_budget
+from .compiling import pick_fastest_kernels
 from .determinism import make_deterministic
 from .distributed import World, joined
 from .estimate import Memory, NetworkCost, PartCost, Probe
@@ -37,6 +38,8 @@ def probe(config: RunConfig) -> Probe | None:
     with joined(device.type) as world, memory_told(config, device):
         if config.config.deterministic:
             make_deterministic()
+        else:
+            pick_fastest_kernels(device)
         set_threads(config, world)
         found = _probe(config, device, world)
         return found if world.leads else None

@@ -29,7 +29,14 @@ class Recipe(Spec):
     gamma_start: float = Field(
         default=40.0, gt=0, description="Weight of R1 and R2 (means over frames) at the beginning."
     )
-    gamma_end: float = Field(default=10.0, gt=0, description="Weight of R1 and R2 at the end; exponential between.")
+    gamma_end: float = Field(
+        default=2.0, gt=0, description="Their weight at the end of a long run; exponential between."
+    )
+    gamma_halves: float = Field(
+        default=6000.0,
+        gt=0,
+        description="Clips in which that weight halves at the fastest: a short run ends with a greater one.",
+    )
     penalty: Literal["exact", "finite"] = Field(
         default="exact",
         description="R1 and R2 by a second derivative, or estimated from the logit of a clip nearby.",
@@ -62,7 +69,8 @@ class Recipe(Spec):
     def gamma(self, clips: int, budget: int) -> float:
         """Weight of the gradient penalties."""
         share = min(1.0, clips / budget)
-        return math.exp((1 - share) * math.log(self.gamma_start) + share * math.log(self.gamma_end))
+        end = max(self.gamma_end, self.gamma_start * 0.5 ** (budget / self.gamma_halves))
+        return math.exp((1 - share) * math.log(self.gamma_start) + share * math.log(end))
 
     def ema_decay(self, clips: int) -> float:
         """How much of the average survives the step that ends with `clips` clips seen (EDM2, arXiv 2312.02696)."""

@@ -94,12 +94,8 @@ class Watch:
         self.config, self.budget, self.heldout, self.device = config, budget, heldout, device
         self.heldout_independent = first_of_each(_groups(heldout, group_of))
         self._heldout_features: Tensor | None = None
-        if config.config.stop_when_indistinguishable and len(self.heldout_independent) < LEAST_CLIPS:
-            raise ConfigError(
-                f"stop_when_indistinguishable needs {LEAST_CLIPS} independent held-out videos, and {config.dataset} "
-                f"has {len(self.heldout_independent)} (videos of one content group count once).",
-                hint="Ingest more videos, hold out a larger share, or train without --stop-when-indistinguishable.",
-            )
+        if config.config.stop_when_indistinguishable:
+            check_heldout(config.dataset, len(self.heldout_independent))
         self._read(train, _groups(train, group_of))
 
     def _read(self, train: ClipSet, groups: Names) -> None:
@@ -216,6 +212,16 @@ def open_watch(
     ensure_local(workspace, dataset, "heldout")
     heldout = ClipSet(folder, dataset, "heldout", check=False)
     return Watch(config, budget, train, heldout, groups_of_videos(folder, dataset), device)
+
+
+def check_heldout(name: str, independent: int) -> None:
+    """Raise ConfigError when dataset `name` has too few independent held-out videos for the two-sample test."""
+    if independent < LEAST_CLIPS:
+        raise ConfigError(
+            f"stop_when_indistinguishable needs {LEAST_CLIPS} independent held-out videos, and {name} has "
+            f"{independent} (videos of one content group count once).",
+            hint="Ingest more videos, hold out a larger share, or train without --stop-when-indistinguishable.",
+        )
 
 
 def ended(config: RunConfig, streaks: Streaks) -> bool:
