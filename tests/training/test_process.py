@@ -22,6 +22,7 @@ from vgan.config import TrainConfig
 from vgan.data.manifest import load_dataset, write_version
 from vgan.errors import ConfigError, CorruptDataError, DivergedError, ResumableError, StoppedError
 from vgan.storage import sha256_file
+from vgan.training import process
 from vgan.training.plan import prepare
 from vgan.training.process import train
 from vgan.workspace import RunFolder, Workspace
@@ -219,14 +220,17 @@ def test_a_killed_child_is_reported_as_resumable_with_its_signal(workspace):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_ctrl_c_or_a_closed_terminal_reaches_the_child_once_and_the_run_is_resumable(workspace, number):
-    """FAULTS 10: a checkpoint is written, no process is left, and the handler is what it was."""
+def test_ctrl_c_or_a_closed_terminal_reaches_the_child_once_and_the_run_is_resumable(workspace, number, monkeypatch):
+    """FAULTS 10: it is told what is done now, a checkpoint is written, no process is left, the handler is as it was."""
+    told: list[str] = []
+    monkeypatch.setattr(process.log, "warning", lambda text, *of: told.append(text % of))
     folder = workspace.run(prepare(workspace, load_dataset(workspace, "shapes"), ENDLESS))
     before = signal.getsignal(number)
     thread = kill_when_training(folder, number, os.getpid())
     with pytest.raises(StoppedError, match=f"interrupted by {number.name}"):
         train(workspace, "shapes", ENDLESS)
     thread.join()
+    assert [line for line in told if line.startswith(f"{number.name}: finishing the step and writing a checkpoint")]
     assert signal.getsignal(number) == before
     assert list(folder.checkpoints.glob("*.json"))
     assert not psutil.Process().children(recursive=True)

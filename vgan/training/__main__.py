@@ -48,7 +48,10 @@ class StopFlag:
         if self.raised:
             os._exit(ResumableError.exit_code)
         self.raised = True
-        say(f"{signal.Signals(number).name}: finishing the step and writing a checkpoint")
+        # Whoever supervises hands warnings on: a step can take minutes while it is being compiled. One rank says it.
+        level = "INFO" if os.environ.get("RANK", "0") != "0" else "WARNING"
+        said = "finishing the step and writing a checkpoint; a second signal ends the run at once"
+        say(f"{level} {signal.Signals(number).name}: {said}")
 
     def __call__(self) -> bool:
         """Whether a signal has come."""
