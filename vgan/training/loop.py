@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..data.buckets.published import ensure_local
+from ..data.decoding.pool import cores
 from ..data.loading.loader import ClipSet
 from ..data.manifest import load_dataset
 from ..errors import ConfigError, CorruptDataError, ResumableError
@@ -195,6 +196,8 @@ def set_threads(config: RunConfig, world: World) -> None:
     """Compute with as many threads as asked for, else with this process's share of the cores."""
     if config.config.threads or world.size > 1:
         torch.set_num_threads(config.config.threads or max(1, torch.get_num_threads() // world.size))
+    if world.leads and (all_threads := world.size * torch.get_num_threads()) > cores():
+        log.warning("%d threads share %d cores, which makes each step slower: take fewer", all_threads, cores())
 
 
 def _decide(folder: RunFolder, config: RunConfig, device: torch.device, source: ClipSource, world: World) -> RunBudget:
