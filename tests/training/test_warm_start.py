@@ -264,7 +264,7 @@ def flip(path: Path, *, and_record: bool = False) -> None:
     ("init", "code", "said"),
     [
         ("nothing-0000", 2, "there is no run 'nothing-0000'"),
-        ("No Run", 2, "not a run key"),
+        ("No Run", 2, "cannot start from 'No Run'"),
         ("models:/nothing@champion", 2, "registry"),
         ("weights.pt", 2, "it is no .safetensors file"),
         ("gone/00000008.safetensors", 2, "there is no file"),
