@@ -40,6 +40,7 @@ from vgan.data.ingest import ingest
 from vgan.data.loading.loader import ClipSet
 from vgan.data.manifest import load_dataset
 from vgan.data.shapes import write_videos
+from vgan.errors import VganError
 from vgan.evaluation import probes
 from vgan.evaluation.evaluate import evaluate
 from vgan.evaluation.evidence import matching_labels, read_clips
@@ -389,4 +390,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except VganError as error:
+        print(f"quality.py: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
