@@ -113,7 +113,7 @@ def test_a_step_with_augmentation_is_another_one():
 
 @pytest.mark.parametrize(("told_apart", "rises"), [(1.0, True), (0.5, False), ((TARGET + 1.05) / 2, True)])
 def test_the_probability_follows_the_share_of_pairs_told_apart(told_apart, rises):
-    augmentation, budget, batch = Augmentation.start(CPU), 10_000, 10
+    augmentation, budget, batch = Augmentation.start(CPU), 400_000, 400
     augmentation.probability.fill_(0.4)
     for _ in range(300):
         augmentation.adapt(told_apart, batch, budget)
@@ -127,9 +127,16 @@ def test_the_probability_rises_by_a_share_of_the_budget_whatever_the_batch():
     for batch in (4, 40):
         augmentation = Augmentation.start(CPU)
         augmentation.sign.fill_(1.0)
-        for _ in range(1200 // batch):
-            augmentation.adapt(1.0, batch, 10_000)
-        assert float(augmentation.probability) == pytest.approx(1200 / (RISE * 10_000), rel=1e-3)
+        for _ in range(48_000 // batch):
+            augmentation.adapt(1.0, batch, 800_000)
+        assert float(augmentation.probability) == pytest.approx(48_000 / (RISE * 800_000), rel=1e-3)
+
+
+def test_in_a_short_run_hardly_anything_is_augmented():
+    augmentation = Augmentation.start(CPU)
+    for _ in range(600):
+        augmentation.adapt(1.0, 8, 4800)
+    assert 0 < float(augmentation.probability) < 0.05
 
 
 def test_a_checkpoint_holds_the_probability():

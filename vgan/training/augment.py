@@ -23,7 +23,8 @@ from torch import Tensor
 SHIFT = 1 / 8  # of height and width, at most, each way
 COVER = 1 / 2  # of height and of width: the side of the covered box
 TARGET = 0.6  # mean sign of pairs at which the probability stays (ADA, section 3.1)
-RISE = 0.5  # share of the budget in which the probability can go from 0 to 1
+RISE = 0.5  # share of the budget in which the probability can go from 0 to 1,
+RISE_CLIPS = 200_000  # and clips, at the least: in minutes nothing is learnt by heart, and learning covered clips costs
 CEILING = 0.8  # above it the generator learns to draw what the augmentation does (ADA, figure 4)
 WINDOW_CLIPS = 2000.0  # half-life of the mean sign
 WINDOW_SHARE = 0.02  # of the budget, at most
@@ -68,7 +69,7 @@ class Augmentation:
         half_life = min(WINDOW_CLIPS, WINDOW_SHARE * budget)
         sign = torch.as_tensor(2 * told_apart - 1, dtype=torch.float32, device=self.sign.device)
         self.sign.lerp_(sign, 1 - 0.5 ** (batch / half_life))
-        self.probability.add_((self.sign - TARGET).sign(), alpha=batch / (RISE * budget)).clamp_(0, CEILING)
+        self.probability.add_((self.sign - TARGET).sign(), alpha=batch / max(RISE * budget, RISE_CLIPS)).clamp_(0, CEILING)
 
 
 def augment(video_BCTHW: Tensor, probability: Tensor | float, draws: Draws) -> Tensor:
