@@ -27,8 +27,7 @@ ROUND, RADIUS2 = 12.0, 0.35  # slope of the first outline, and the square of its
 PART = 0.1  # how far, at first, the others are from the first one in place and colour
 # Where no thing of its own moves a sprite has to go: all of it, but slowly, for the reason above.
 PRESENT, PRESENCE_PACE = 3.0, 0.2
-# Grey at first: where nothing moves a sprite should not begin as a coloured dot.
-HUE, TEXTURE = 0.3, 0.2  # how much the colours of sprites differ at first, and the colours of one over its canvas
+HUE, TEXTURE = 1.0, 0.2  # how much the colours of sprites differ at first, and the colours of one over its canvas
 
 
 class Sprites(nn.Module):
