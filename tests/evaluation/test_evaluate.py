@@ -15,12 +15,13 @@ QUICK = EvaluateConfig(clips=16, bootstrap=20)
 
 
 def constant(network: Generator) -> None:
-    """All weights of the last layer 0: every seed gives the same clip."""
-    network.rgb.weight.zero_()
+    """All weights 0: every seed gives the same clip."""
+    for parameter in network.parameters():
+        parameter.zero_()
 
 
 def poisoned(network: Generator) -> None:
-    network.rgb.bias.fill_(float("nan"))
+    network.still_head.conv.bias.fill_(float("nan"))
 
 
 def test_an_evaluation_is_written_and_the_second_call_finds_it(workspace, shapes_dataset):
@@ -53,7 +54,7 @@ def test_probes_are_reported_for_shapes_and_real_clips_pass_them(workspace, shap
     evaluation, _ = evaluate(workspace, "one", QUICK)
     assert evaluation.probes.keys() == evaluation.probes_real.keys()
     assert evaluation.probes_real["direction"] == evaluation.probes_real["one_object"] == 1
-    assert evaluation.probes["one_object"] < 0.5
+    assert evaluation.probes["direction"] < 0.7  # a fresh generator draws things, but they go anywhere
 
 
 def test_other_data_get_no_probes_and_need_no_labels(workspace):
@@ -82,17 +83,17 @@ def test_a_generator_of_nan_is_refused(workspace, shapes_dataset):
 
 
 def test_the_better_of_two_generators_wins_the_gate(workspace, shapes_dataset):
-    """A generator of near-black clips is closer to objects on black than one of coloured noise."""
+    """A generator of something on black is closer to objects on black than one of bright clips."""
 
-    def darker(network: Generator) -> None:
-        network.rgb.bias.fill_(-3.0)
+    def brighter(network: Generator) -> None:
+        network.still_head.conv.bias.fill_(1.0)
 
-    write_run(workspace, shapes_dataset, "one")
-    write_run(workspace, shapes_dataset, "dark", darker)
-    noisy, dark = (evaluate(workspace, run, QUICK)[0] for run in ("one", "dark"))
-    assert decide(dark, noisy).promote
-    assert not decide(noisy, dark).promote
-    assert not decide(noisy, noisy).promote
+    write_run(workspace, shapes_dataset, "dark")
+    write_run(workspace, shapes_dataset, "bright", brighter)
+    bright, dark = (evaluate(workspace, run, QUICK)[0] for run in ("bright", "dark"))
+    assert decide(dark, bright).promote
+    assert not decide(bright, dark).promote
+    assert not decide(bright, bright).promote
 
 
 def test_new_data_or_a_damaged_record_are_evaluated_anew(workspace, shapes_dataset):
