@@ -60,8 +60,8 @@ def write_run(
     folder, config = workspace.run(run), dataset.config
     shape = ClipShape(frames=config.frames, height=config.height, width=config.width, labels=len(dataset.labels))
     record = generator_record(
-        shape, network=R3Generator(still=(16, 16), widths=(16, 16)), labels=dataset.labels, run=run, dataset=dataset.name,
-        dataset_digest=dataset.digest(), fps=config.fps,
+        shape, network=R3Generator(still=(16, 16), widths=(16, 16)), labels=dataset.labels, run=run,
+        dataset=dataset.name, dataset_digest=dataset.digest(), fps=config.fps,
     )  # fmt: skip
     record = write_generator(folder.generator, record, hash_of(run), change)
     trained = TrainedRun(

@@ -69,7 +69,8 @@ class Augmentation:
         half_life = min(WINDOW_CLIPS, WINDOW_SHARE * budget)
         sign = torch.as_tensor(2 * told_apart - 1, dtype=torch.float32, device=self.sign.device)
         self.sign.lerp_(sign, 1 - 0.5 ** (batch / half_life))
-        self.probability.add_((self.sign - TARGET).sign(), alpha=batch / max(RISE * budget, RISE_CLIPS)).clamp_(0, CEILING)
+        change = batch / max(RISE * budget, RISE_CLIPS)
+        self.probability.add_((self.sign - TARGET).sign(), alpha=change).clamp_(0, CEILING)
 
 
 def augment(video_BCTHW: Tensor, probability: Tensor | float, draws: Draws) -> Tensor:
