@@ -202,6 +202,12 @@ def kill_when_training(folder: RunFolder, number: int, pid: int | None = None) -
     return thread
 
 
+def training_processes() -> list[psutil.Process]:
+    """Those below this process, which may have servers of other tests beside them."""
+    below = psutil.Process().children(recursive=True)
+    return [process for process in below if "vgan.training" in " ".join(process.cmdline())]
+
+
 def child_of_this_process() -> int:
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     return next(int(pid) for pid in children if b"vgan.training" in Path(f"/proc/{pid}/cmdline").read_bytes())
@@ -233,7 +239,7 @@ def test_ctrl_c_or_a_closed_terminal_reaches_the_child_once_and_the_run_is_resum
     assert [line for line in told if line.startswith(f"{number.name}: finishing the step and writing a checkpoint")]
     assert signal.getsignal(number) == before
     assert list(folder.checkpoints.glob("*.json"))
-    assert not psutil.Process().children(recursive=True)
+    assert not training_processes()
 
 
 def test_a_second_signal_ends_even_a_child_that_does_not_answer(workspace):
@@ -254,7 +260,7 @@ def test_a_second_signal_ends_even_a_child_that_does_not_answer(workspace):
     with pytest.raises(StoppedError, match="interrupted by SIGTERM"):
         train(workspace, "shapes", ENDLESS)
     thread.join()
-    assert not psutil.Process().children(recursive=True)
+    assert not training_processes()
     assert not folder.record.exists() and not folder.lease.exists()
 
 
