@@ -23,7 +23,7 @@ from .network import ClipShape, R3Discriminator, R3Generator
 from .sprites import Sprites
 
 FRAME_GAIN = 0.03  # of what each frame draws for itself at first: a clip starts as sprites over a still picture
-FRAME_PACE = 0.1  # and learns to draw so much more slowly, or it draws what sprites have not yet learnt to
+FRAME_PACE = 0.02  # and learns to draw so much more slowly, or it draws what sprites have not yet learnt to
 DARK = -1.0  # the still picture at first, before tanh
 
 
