@@ -169,6 +169,7 @@ def test_groups_of_several_are_listed_with_their_side(workspace: Workspace) -> N
     assert "3 videos stand in 1 groups of several" in page.text
 
 
+@pytest.mark.e2e
 def test_the_page_stays_small_however_large_the_clips_are(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,7 @@ def assert_close(lines: list[dict[str, float]], others: list[dict[str, float]], 
             assert math.isclose(value, other[name], rel_tol=tolerance, abs_tol=tolerance / 10), (line, name)
 
 
+@pytest.mark.e2e
 def test_two_processes_give_the_losses_of_one_with_the_whole_batch(tmp_path):
     def start(environment: dict[str, str]) -> subprocess.Popen[bytes]:
         script = Path(toy_ranks.__file__)

@@ -83,6 +83,7 @@ def test_parts_and_memory_add_up(plan: Estimate) -> None:
     assert 0 < memory.step < memory.peak < memory.device
 
 
+@pytest.mark.e2e
 def test_the_checkpoint_is_as_large_as_said_and_a_finished_run_is_known(
     plan: Estimate, made: Workspace, measured: None
 ) -> None:
