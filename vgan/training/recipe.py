@@ -50,7 +50,7 @@ class Recipe(Spec):
     updates: Literal["alternating", "simultaneous"] = Field(
         default="simultaneous",
         description="Whether the generator learns from the discriminator after its update, or from the one before it, "
-        "which saves half of the discriminator's work.",
+        "which saves the generator passes of its own.",
     )
     clip_norm: float = Field(default=1.0, gt=0, description="Gradients longer than this are shortened to it.")
     ema_clips: float = Field(default=2000.0, gt=0, description="Longest half-life of the averaged generator, in clips.")
