@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.cli import datasets, doctor, inspection, pipeline, stages
+from flows.cli.options import PlainHelp
 from vgan import __version__
 
 app = typer.Typer(
@@ -18,6 +19,8 @@ app = typer.Typer(
 )
 for part in (pipeline, stages, inspection, datasets, doctor):
     app.registered_commands += part.app.registered_commands
+for command in app.registered_commands:
+    command.cls = PlainHelp
 
 
 def _print_version(wanted: bool) -> None:

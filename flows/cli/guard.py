@@ -22,14 +22,11 @@ WorkspaceOption = Annotated[
         "--workspace",
         help="Folder for everything that is written.",
         show_default="$VGAN_WORKSPACE, else ./workspace",
-        rich_help_panel="Everywhere",
     ),
 ]
 JsonOption = Annotated[
     bool,
-    typer.Option(
-        "--json", help="Print one JSON object on standard output, logs on standard error.", rich_help_panel="Everywhere"
-    ),
+    typer.Option("--json", help="Print one JSON object on standard output, logs on standard error."),
 ]
 
 

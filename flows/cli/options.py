@@ -9,8 +9,19 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
+from typer.core import TyperCommand
 
 from vgan.config import Spec, build
+
+
+class PlainHelp(TyperCommand):
+    """A command whose help is plain lines.
+
+    Typer's tables give an option's name a share of the line and cut off the rest of it.
+    """
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings | {"rich_markup_mode": None})
 
 
 def with_config(

@@ -66,6 +66,20 @@ def test_help_is_shown_without_loading_torch(command: str) -> None:
     assert "Usage" in result.output
 
 
+@pytest.mark.parametrize("command", SURFACE)
+def test_help_cuts_no_option_name_at_80_columns(command: str) -> None:
+    said = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "80"}).output
+    assert "\N{HORIZONTAL ELLIPSIS}" not in said and "..." not in said
+    assert all(len(line) <= 80 for line in said.splitlines())
+    assert {line.split()[0] for line in said.splitlines() if line.startswith("  --")} == SURFACE[command] | {"--help"}
+
+
+def test_help_of_all_commands_cuts_nothing_at_80_columns() -> None:
+    said = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).output
+    assert "\N{HORIZONTAL ELLIPSIS}" not in said and "..." not in said.replace("[ARGS]...", "")
+    assert set(SURFACE) <= set(said.split())
+
+
 def test_version_is_printed() -> None:
     assert CliRunner().invoke(app, ["--version"]).output.strip() == f"vgan {__version__}"
 
