@@ -19,5 +19,6 @@ def evaluate(run: str, config: EvaluateConfig = EvaluateConfig(), workspace: str
         config: How many clips, and the seed of the comparison.
         workspace: Folder for everything that is written; empty takes VGAN_WORKSPACE or ./workspace.
     """
-    evaluation, _ = evaluate_task(str(Workspace.open(workspace).root), run, config)
+    opened = Workspace.open(workspace, missing="refuse", sought=f"run {run!r}")
+    evaluation, _ = evaluate_task(str(opened.root), run, config)
     return evaluation

@@ -19,4 +19,5 @@ def generate(model: str, out: str, config: SampleConfig = SampleConfig(), worksp
         config: How many clips, their seed and class.
         workspace: Folder with the local runs and registry; empty takes VGAN_WORKSPACE or ./workspace.
     """
-    return generate_task(str(Workspace.open(workspace).root), model, out, config)
+    opened = Workspace.open(workspace, write=False, fetch=False, missing="accept")
+    return generate_task(str(opened.root), model, out, config)

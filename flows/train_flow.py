@@ -19,5 +19,6 @@ def train(name: Name, config: TrainConfig = TrainConfig(), workspace: str | None
         config: Size, budget, device and seed of the training, and what it starts from.
         workspace: Folder for everything that is written; empty takes VGAN_WORKSPACE or ./workspace.
     """
-    trained, _ = train_task(str(Workspace.open(workspace).root), name, config)
+    opened = Workspace.open(workspace, missing="refuse", sought=f"dataset {name!r}")
+    trained, _ = train_task(str(opened.root), name, config)
     return trained

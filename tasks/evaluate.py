@@ -23,8 +23,9 @@ def evaluate(root: str, run: str, config: EvaluateConfig) -> tuple[Evaluation, b
     Returns:
         (the evaluation, whether it was there before).
     """
+    workspace = Workspace.open(root, missing="refuse", sought=f"run {run!r}")
     with stage_progress("evaluate") as progress:
-        evaluation, unchanged = evaluate_run(Workspace.open(root), run, config, progress=progress)
+        evaluation, unchanged = evaluate_run(workspace, run, config, progress=progress)
     rows: list[dict[str, Any]] = [dict(zip(COLUMNS, row, strict=True)) for row in metric_rows(evaluation)]
     create_table_artifact(rows, key="metrics", description=f"Metrics of run {run}")
     return evaluation, unchanged

@@ -15,4 +15,5 @@ from vgan.workspace import Workspace
 @task(name="generate", **STAGE_POLICY)
 def generate(root: str, model: str, out: str, config: SampleConfig) -> list[str]:
     """Write the clips as mp4 files that say they are synthetic; returns their paths."""
-    return [str(path) for path in write_clips(Workspace.open(root), model, Path(out), config)]
+    workspace = Workspace.open(root, write=False, fetch=False, missing="accept")
+    return [str(path) for path in write_clips(workspace, model, Path(out), config)]

@@ -15,7 +15,8 @@ from vgan.workspace import Workspace
 @task(name="register", **STAGE_POLICY)
 def register(root: str, run: str, config: RegisterConfig) -> ModelVersion:
     """Register the run's generator behind the gate; a repeated call finds the version."""
-    version = registration.register(Workspace.open(root), run, config)
+    workspace = Workspace.open(root, missing="refuse", sought=f"run {run!r}")
+    version = registration.register(workspace, run, config)
     create_markdown_artifact(_summary(version), key="verdict")
     return version
 

@@ -37,7 +37,7 @@ def train(root: str, name: str, config: TrainConfig, version: str | None = None)
     Returns:
         (the finished run, whether it was there before).
     """
-    workspace = Workspace.open(root)
+    workspace = Workspace.open(root, missing="refuse", sought=f"dataset {name!r}")
     find_ffmpeg()  # evaluation and sampling write films with it: better told now than after hours
     dataset = load_dataset(workspace, name, version)
     init = initial_weights(workspace, dataset, config)

@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from .config import NAME_PATTERN
 from .errors import ConfigError, StorageError
@@ -14,6 +15,8 @@ from .remote import check_url, is_url
 DEFAULT_ROOT = "./workspace"
 ROOT_VARIABLE = "VGAN_WORKSPACE"
 PUBLISHED_VARIABLE = "VGAN_DATASETS"
+Missing = Literal["make", "refuse", "accept"]
+BESIDE = 5  # workspaces that are named when one is missing, at most
 
 
 @dataclass(frozen=True)
@@ -169,19 +172,31 @@ class Workspace:
     published: str | None = None  # URL below which datasets are published for other machines; None: nowhere
 
     @classmethod
-    def open(cls, root: str | os.PathLike[str] | None = None, *, write: bool = True, fetch: bool = True) -> Workspace:
+    def open(
+        cls,
+        root: str | os.PathLike[str] | None = None,
+        *,
+        write: bool = True,
+        fetch: bool = True,
+        missing: Missing = "make",
+        sought: str = "",
+    ) -> Workspace:
         """Take `root`, else VGAN_WORKSPACE, else ./workspace; create it and prove that it can be written.
 
         Datasets are published to the URL in VGAN_DATASETS, when there is one.
 
         Args:
             root: folder; None takes the environment's or the default.
-            write: False to look at what is there, which may be mounted read-only.
+            write: False to look at what is there, which may be mounted read-only; creates nothing.
             fetch: False to leave VGAN_DATASETS alone, from which looking at a dataset takes over what is published.
+            missing: what to do about a folder that is not there: "make" it (unless nothing is to be written), "refuse"
+                to go on, for work on what must be there already, or "accept" it as an empty one. With a VGAN_DATASETS
+                "refuse" accepts it: what is fetched makes it.
+            sought: what the caller will look for there, said in a refusal: "dataset 'mine'".
 
         Raises:
-            ConfigError: for a URL (only local paths are supported), a VGAN_DATASETS that is none, or, when nothing
-                is to be written, a folder that is not there.
+            ConfigError: for a URL (only local paths are supported), a VGAN_DATASETS that is none, or a folder that
+                is not there and must be.
             StorageError: the folder cannot be created or written.
         """
         chosen = os.fspath(root) if root else os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT
@@ -192,10 +207,13 @@ class Workspace:
             )
         path = Path(chosen).expanduser().absolute()
         published = os.environ.get(PUBLISHED_VARIABLE, "").strip() if fetch else ""
-        if write or published:  # what was published is fetched when it is looked at
+        if _is_folder(path):
+            if write or published:  # what was published is fetched when it is looked at
+                _prove_writable(path)
+        elif write and missing == "make":
             _prove_writable(path)
-        elif not path.is_dir():
-            raise ConfigError(f"there is no workspace {path}.", hint=f"Name it with --workspace or {ROOT_VARIABLE}.")
+        elif missing != "accept" and not published:
+            raise _no_workspace(path, sought)
         if not published:
             return cls(path)
         try:
@@ -232,6 +250,25 @@ class Workspace:
     def run_keys(self) -> list[str]:
         """Keys of the runs that finished training, sorted."""
         return sorted(path.parent.name for path in self.root.glob("runs/*/run.json"))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # one on the way to it may not be entered
+        return False
+
+
+def _no_workspace(path: Path, sought: str) -> ConfigError:
+    """Says what was looked for and where, and which workspaces lie beside it: a name is easily mistyped."""
+    beside = sorted(found.parent for found in path.parent.glob("*/datasets"))[:BESIDE]
+    shown = [f"{other} (datasets: {', '.join(Workspace(other).dataset_names()) or 'none'})" for other in beside]
+    there = f"Beside it: {'; '.join(shown)}. " if shown else ""
+    return ConfigError(
+        f"there is no workspace {path}{f' to look for {sought} in' if sought else ''}.",
+        hint=f"{there}Name one with --workspace or {ROOT_VARIABLE}; `vgan ingest --videos FOLDER --name NAME` makes a "
+        "new one.",
+    )
 
 
 def _prove_writable(path: Path) -> None:

@@ -41,7 +41,8 @@ def datasets(
     as_json: JsonOption = False,
 ) -> None:
     """List datasets and their versions, compare two versions, remove old ones."""
-    opened = Workspace.open(workspace, write=prune)
+    sought = f"dataset {name!r}" if name else "datasets"
+    opened = Workspace.open(workspace, write=prune, missing="refuse", sought=sought)
     if not prune and (keep is not None or trained_too or yes):
         raise ConfigError("--keep, --trained-too and --yes are about removing versions.", hint="Add --prune.")
     if name is None:

@@ -52,11 +52,15 @@ def doctor(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> No
 
 def _workspace(root: Path | None) -> Finding:
     try:
-        opened = Workspace.open(root)
+        opened = Workspace.open(root, missing="accept")
     except VganError as error:
         return Finding("workspace", "missing", error.message, error.hint)
-    free = shutil.disk_usage(opened.root).free
-    detail = f"{opened.root}, {free / 2**30:.1f} GiB free"
+    there = next(folder for folder in (opened.root, *opened.root.parents) if folder.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        return Finding("workspace", "missing", f"{opened.root} cannot be made", "Name another one with --workspace.")
+    free = shutil.disk_usage(there).free
+    state = "" if there == opened.root else " (not there yet: ingest makes it)"
+    detail = f"{opened.root}{state}, {free / 2**30:.1f} GiB free"
     if free < LOW_DISK_BYTES:
         return Finding("workspace", "warning", detail, "Free some space: shards, checkpoints and models need it.")
     return Finding("workspace", "ok", detail)

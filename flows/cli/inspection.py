@@ -44,7 +44,7 @@ def inspect(
         raise ConfigError(f"{out} is a folder.", hint=f"Name a file, such as {out / 'report.html'}.")
     if out is not None and out.exists() and not out.is_file():  # a device would be replaced by the page
         raise ConfigError(f"{out} is not a regular file.", hint="Name another one, such as report.html.")
-    opened = Workspace.open(workspace, write=False)
+    opened = Workspace.open(workspace, write=False, sought=f"dataset {name!r}")
     dataset = find_version(opened, name, version) if version else load_dataset(opened, name)
     summary = summarise(opened.dataset(name), dataset)
     if out is not None:

@@ -16,8 +16,9 @@ def show_plan(root: Path | None, name: str, config: TrainConfig, *, as_json: boo
     from tasks.generation import initial_weights
     from vgan.training.estimate import estimate
 
+    workspace = Workspace.open(root, write=False, fetch=False, sought=f"dataset {name!r}")
     with console.err.status("measuring a few steps"):
-        plan = estimate(Workspace.open(root, write=False, fetch=False), name, config, initial_weights)
+        plan = estimate(workspace, name, config, initial_weights)
     if as_json:
         console.print_json(plan.model_dump(mode="json"))
     else:

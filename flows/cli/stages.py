@@ -53,7 +53,7 @@ def verify(name: NameOption, workspace: WorkspaceOption = None, as_json: JsonOpt
     """Hash every shard of a dataset again and compare it with the manifest."""
     from vgan.data.manifest import load_dataset, verify_dataset
 
-    opened = Workspace.open(workspace, write=False)
+    opened = Workspace.open(workspace, write=False, sought=f"dataset {name!r}")
     dataset = load_dataset(opened, name)
     with console.bars() as sink_of:
         problems = verify_dataset(opened, dataset, sink_of("verify"))
@@ -94,7 +94,7 @@ def train(
     from vgan.data.manifest import load_dataset
     from vgan.training.process import train as train_in_child
 
-    opened = Workspace.open(workspace)
+    opened = Workspace.open(workspace, missing="refuse", sought=f"dataset {name!r}")
     init = initial_weights(opened, load_dataset(opened, name), config) if config.init else None
     with console.bars() as sink_of:
         trained, unchanged = train_in_child(opened, name, config, init=init, progress=sink_of("train"))
@@ -119,7 +119,7 @@ def evaluate(
     """Compare a run's clips with held-out real ones and write its report."""
     from vgan.evaluation.evaluate import evaluate as evaluate_run
 
-    opened = Workspace.open(workspace)
+    opened = Workspace.open(workspace, missing="refuse", sought=f"run {run!r}")
     with console.bars() as sink_of:
         evaluation, unchanged = evaluate_run(opened, run, config, progress=sink_of("evaluate"))
     report = opened.run(run).report
@@ -139,7 +139,8 @@ def register(
     """Register a run's generator; the alias moves to it only when it beats the present champion."""
     from tasks.registration import register as register_run
 
-    version = register_run(Workspace.open(workspace), run, config)
+    opened = Workspace.open(workspace, missing="refuse", sought=f"run {run!r}")
+    version = register_run(opened, run, config)
     if as_json:
         console.print_json(model_json(version))
     else:
@@ -161,7 +162,7 @@ def sample(
     """Generate clips with a registered model; each file says that it is synthetic."""
     from tasks.generation import generate
 
-    paths = generate(Workspace.open(workspace), model, out, config)
+    paths = generate(Workspace.open(workspace, write=False, fetch=False, missing="accept"), model, out, config)
     if as_json:
         console.print_json({"model": model, "seed": config.seed, "files": [str(path) for path in paths]})
     else:

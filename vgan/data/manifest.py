@@ -40,13 +40,21 @@ def load_dataset(workspace: Workspace, name: str, digest: str | None = None) -> 
     refresh(workspace, name, digest)
     path = folder.version(digest) if digest else folder.manifest
     if not path.exists():
-        known = ", ".join(workspace.dataset_names()) or "none"
-        version = f"version {digest} of " if digest else ""
-        raise ConfigError(
-            f"there is no {version}dataset {name!r} in {workspace.root} (known: {known}).",
-            hint=f"Make it with `vgan ingest --videos FOLDER --name {name}`.",
-        )
+        raise _unknown(workspace, name, digest)
     return Dataset.from_json(read_bytes(path), str(path))
+
+
+def _unknown(workspace: Workspace, name: str, digest: str | None) -> ConfigError:
+    """Says what was looked for and where, and what there is instead."""
+    known = workspace.dataset_names()
+    where = f"{workspace.root}{f' or {workspace.published}' if workspace.published else ''}"
+    other = "Take one of these, name another folder with --workspace, or make it" if known else "Make it"
+    elsewhere = "" if known else ", or name another folder with --workspace"
+    return ConfigError(
+        f"there is no {f'version {digest} of ' if digest else ''}dataset {name!r} in {where} "
+        f"(known: {', '.join(known) or 'none'}).",
+        hint=f"{other} with `vgan ingest --videos FOLDER --name {name}`{elsewhere}.",
+    )
 
 
 def kept_versions(folder: DatasetFolder) -> Iterator[Dataset]:
