@@ -283,6 +283,8 @@ class Metric(Record):
     high: float
     floor: float  # the same metric between two halves of the held-out real clips, at the same counts
     controls: dict[str, float]  # of real clips spoilt on purpose: "frozen", "shuffled", "noise", ...
+    score: float | None  # calibrated: 0 at the floor, 1 at the worst control; None when no control is worse than that
+    draws: tuple[float, ...]  # the value of each half-sample; equal seeds draw the same real clips for every generator
     better: Literal["lower", "higher"]
     real_clips: int  # on each side of one comparison
     fake_clips: int
@@ -305,6 +307,7 @@ class Evaluation(Record):
     finite: bool  # all samples finite
     diversity: float  # mean distance between samples over that between real clips, 0 when collapsed
     primary: str  # the metric that decides
+    guards: tuple[str, ...]  # metrics that must not get worse
 
     def metric(self, name: str) -> Metric:
         """The metric of that name; raises KeyError."""

@@ -8,12 +8,14 @@ from vgan.records import Evaluation, Metric
 def evaluation(frechet: float = 0.5, **changes) -> Evaluation:
     metric = Metric(
         name="frechet", value=frechet, low=frechet, high=frechet, floor=0.1, controls={"frozen": 2.0},
+        score=0.2, draws=(frechet,) * 3,
         better=changes.pop("better", "lower"), real_clips=50, fake_clips=50,
     )  # fmt: skip
     fields = {
         "run": "r", "weights_sha256": "0" * 64, "dataset": "d", "dataset_digest": "a" * 64,
         "config": EvaluateConfig(), "protocol": "p-1", "heldout_clips": 100, "generated_clips": 512,
         "metrics": (metric,), "probes": {}, "probes_real": {}, "finite": True, "diversity": 0.9, "primary": "frechet",
+        "guards": (),
     }  # fmt: skip
     return Evaluation(**{**fields, **changes})
 

@@ -44,6 +44,7 @@ BETTER: dict[str, Literal["lower", "higher"]] = {
     "coverage": "higher",
 }
 PRIMARY = "frechet"
+GUARDS = ("recall", "motion")
 
 
 @dataclass(frozen=True)
@@ -138,17 +139,32 @@ def _metric(
 ) -> Metric:
     figures = np.array([value[name] for value in values])
     low, high = np.quantile(figures, (0.025, 0.975))
+    value, floor = float(figures.mean()), float(np.mean([floor[name] for floor in floors]))
+    controls = {control: float(np.mean([f[name] for f in figures])) for control, figures in worse.items()}
     return Metric(
         name=name,
-        value=float(figures.mean()),
+        value=value,
         low=float(low),
         high=float(high),
-        floor=float(np.mean([floor[name] for floor in floors])),
-        controls={control: float(np.mean([f[name] for f in figures])) for control, figures in worse.items()},
+        floor=floor,
+        controls=controls,
+        score=calibrated(value, floor, controls, BETTER[name]),
+        draws=tuple(float(figure) for figure in figures),
         better=BETTER[name],
         real_clips=count,
         fake_clips=count,
     )
+
+
+def calibrated(
+    value: float, floor: float, controls: Mapping[str, float], better: Literal["lower", "higher"]
+) -> float | None:
+    """Where a figure lies between the floor, 0, and the worst control, 1; None when no control is worse than that."""
+    if not controls:
+        return None
+    worst = max(controls.values()) if better == "lower" else min(controls.values())
+    worse = worst > floor if better == "lower" else worst < floor
+    return (value - floor) / (worst - floor) if worse else None
 
 
 def calibrate_probes(

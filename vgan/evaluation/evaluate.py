@@ -28,7 +28,7 @@ from ..sampling import Sampler
 from ..storage import read_bytes, write_atomic
 from ..workspace import RunFolder, Workspace
 from . import features, probes
-from .calibration import PRIMARY, Draw, Points, calibrate, calibrate_probes, draw_halves
+from .calibration import GUARDS, PRIMARY, Draw, Points, calibrate, calibrate_probes, draw_halves
 from .evidence import FakeSide, RealSide, fake_side, real_side, spoilt_embeddings
 from .metrics import spread
 from .report import report_html
@@ -169,6 +169,7 @@ def _assess(
         finite=fake.finite,
         diversity=diversity,
         primary=PRIMARY,
+        guards=GUARDS,
     )
     return _Assessed(evaluation, real.shown_NTHWC, fake.shown_NTHWC)
 
