@@ -15,6 +15,8 @@ from pydantic_core import ErrorDetails
 
 from .errors import ConfigError
 
+MOST_HOURS = 1000  # of a budget
+MOST_KCLIPS = 100_000  # of a budget; at the smallest batch its steps still have eight digits, as checkpoints' names do
 JPEG_HEIGHT = 65_500  # more is no JPEG
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
@@ -181,14 +183,18 @@ class Budget(Spec):
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """Read '90s', '15m', '2h' or '200kclips'; raises ValueError for anything else."""
+        """Read '90s', '15m', '2h' or '200kclips'; raises ValueError for anything else, and for more than a bound."""
         match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|kclips)", text.strip())
         if not match or float(match[1]) <= 0:
             raise ValueError(f"budget {text!r} is not like '90s', '15m', '2h' or '200kclips'")
         value = float(match[1])
         if match[2] == "kclips":
-            return cls(kclips=value)
-        return cls(seconds=value * {"s": 1, "m": 60, "h": 3600}[match[2]])
+            budget = cls(kclips=value)
+        else:
+            budget = cls(seconds=value * {"s": 1, "m": 60, "h": 3600}[match[2]])
+        if (budget.kclips or 0) > MOST_KCLIPS or (budget.seconds or 0) > MOST_HOURS * 3600:
+            raise ValueError(f"budget {text!r} is more than {MOST_HOURS}h or {MOST_KCLIPS}kclips")
+        return budget
 
 
 class TrainConfig(Spec):
@@ -198,7 +204,9 @@ class TrainConfig(Spec):
         default="tiny", description="Size of the networks: 'tiny' for a CPU, 'small' and 'base' for a GPU."
     )
     budget: Annotated[str, AfterValidator(_check_budget)] = Field(
-        default="180s", description="How long to train: '90s', '15m', '2h', or '200kclips' (thousands of clips)."
+        default="180s",
+        description="How long to train: '90s', '15m', '2h', or '200kclips' (thousands of clips); at most "
+        f"{MOST_HOURS}h or {MOST_KCLIPS}kclips.",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         default="auto", description="Where to train; 'auto' takes a GPU when there is one."

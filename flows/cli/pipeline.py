@@ -60,7 +60,9 @@ def run(
 @app.command()
 @guarded
 def demo(
-    budget: str = typer.Option("170s", "--budget", help="How long to train: '90s', '15m', or '20kclips'."),
+    budget: str = typer.Option(
+        "170s", "--budget", help="How long to train: '90s', '15m', or '20kclips'; at most 1000h or 100000kclips."
+    ),
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -17,6 +17,9 @@ BAD: list[tuple[str, str, type[BaseModel], str, Any]] = [
     ("train", "config", TrainConfig, "batch", 1),
     ("train", "config", TrainConfig, "batch", "many"),
     ("train", "config", TrainConfig, "budget", "soon"),
+    ("train", "config", TrainConfig, "budget", "10000h"),
+    ("train", "config", TrainConfig, "budget", "1000000000000kclips"),
+    ("train", "config", TrainConfig, "budget", f"{'9' * 400}s"),
     ("train", "config", TrainConfig, "seed", 2**31),
     ("train", "config", TrainConfig, "augment", "maybe"),
     ("train", "config", TrainConfig, "compile", "perhaps"),
@@ -67,6 +70,16 @@ def test_prefect_names_the_field_of_the_form(flow, parameter, kind, field, value
     wanted = {name: text for name, text in given.items() if name in deployed.parameters.properties}
     with pytest.raises(ParameterTypeError, match=rf"{parameter}\.{field}"):
         deployed.validate_parameters(wanted)
+
+
+def test_the_bounds_of_a_budget_are_told_before_and_after(tmp_path) -> None:
+    said = TrainConfig.model_fields["budget"].description
+    assert said is not None and "at most 1000h or 100000kclips" in said
+    for most in ("1000h", "60000m", "3600000s", "100000kclips"):
+        assert TrainConfig(budget=most).budget == most
+    for more in ("1000.1h", "60001m", "3600001s", "100001kclips"):
+        with pytest.raises(ConfigError, match=rf"budget '{more}' is more than 1000h or 100000kclips"):
+            build(TrainConfig, {"budget": more})
 
 
 def test_an_option_with_a_prefix_is_named_with_it(tmp_path) -> None:

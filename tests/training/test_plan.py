@@ -4,9 +4,10 @@ from shapes_dataset import write_dataset
 
 from vgan.config import TrainConfig
 from vgan.data.manifest import load_dataset
+from vgan.errors import ConfigError
 from vgan.training import budget as budgets
 from vgan.training.budget import decide_budget, measure
-from vgan.training.plan import prepare, read_budget, read_config, resolve, run_key
+from vgan.training.plan import budget_steps, prepare, read_budget, read_config, resolve, run_key
 
 CPU = torch.device("cpu")
 
@@ -69,3 +70,13 @@ def test_the_measurement_takes_a_few_steps_beyond_the_warm_ones():
     steps: list[int] = []
     assert measure(CPU, lambda: steps.append(1), 1.0) > 0
     assert len(steps) > budgets.WARM_STEPS
+
+
+def test_a_budget_of_more_steps_than_a_checkpoints_name_can_count_is_refused(workspace):
+    asked = resolve(load_dataset(workspace, "shapes"), TrainConfig(budget="1000h", batch=4))
+    assert budget_steps(asked, 0.1, 3_600_000) == 36_000_000
+    with pytest.raises(ConfigError, match="360,000,000 steps here") as caught:
+        budget_steps(asked, 0.01, 3_600_000)
+    assert "--batch" in caught.value.hint
+    most = TrainConfig(budget="100000kclips", batch=2)
+    assert budget_steps(resolve(load_dataset(workspace, "shapes"), most), 1, 0) == 50_000_000

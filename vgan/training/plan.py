@@ -15,12 +15,14 @@ from typing import Literal
 from pydantic import Field
 
 from ..config import Budget, TrainConfig
+from ..errors import ConfigError
 from ..models.network import ClipShape, R3Network, r3_network
 from ..records import Dataset, Record, digest_of
 from ..storage import read_bytes, write_atomic
 from ..workspace import RunFolder, Workspace
 from .recipe import Recipe, recipe_for
 
+MOST_STEPS = 99_999_999  # names of checkpoints have eight digits
 TRAINING_CODE = 2  # raised whenever the same configuration would give other weights than before
 
 # Fields of TrainConfig that do not change what is learned: a run may be resumed with others.
@@ -105,8 +107,19 @@ def read_budget(folder: RunFolder) -> RunBudget | None:
 
 
 def budget_steps(config: RunConfig, seconds_per_step: float, seconds_left: float) -> int:
-    """Steps that fit: as many as the clips asked for need, or as the seconds left allow; at least 1."""
+    """Steps that fit: as many as the clips asked for need, or as the seconds left allow; at least 1.
+
+    Raises:
+        ConfigError: they are more than a checkpoint's name can count.
+    """
     budget = Budget.parse(config.config.budget)
     if budget.kclips is not None:
-        return max(1, math.ceil(budget.kclips * 1000 / config.recipe.batch))
-    return max(1, int(seconds_left / seconds_per_step))
+        steps = math.ceil(budget.kclips * 1000 / config.recipe.batch)
+    else:
+        steps = int(seconds_left / seconds_per_step)
+    if steps > MOST_STEPS:
+        raise ConfigError(
+            f"budget {config.config.budget} is {steps:,} steps here, and a run has {MOST_STEPS:,} at most.",
+            hint="Take a smaller --budget or a larger --batch.",
+        )
+    return max(1, steps)
