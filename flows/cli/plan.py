@@ -105,7 +105,7 @@ def _sentences(plan: Estimate) -> list[str]:
     if plan.state == "finished":
         return [f"This run has finished; `vgan train` would find it unchanged. Now {speed}."]
     if plan.state == "resumes":
-        begin = f"This run would resume at step {plan.steps_done:,} of {plan.steps:,}: "
+        begin = f"This run would resume at step {plan.steps_done:,} of {plan.steps:,}, from {plan.checkpoint}: "
     else:
         begin = f"A new run of {plan.steps:,} steps: "
     return [f"{begin}about {duration(plan.seconds)} at {speed}.", "Nothing was written."]

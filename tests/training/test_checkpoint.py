@@ -25,8 +25,8 @@ from vgan.errors import ConfigError, CorruptDataError, DivergedError, StorageErr
 from vgan.models.network import r3_network
 from vgan.records import digest_of
 from vgan.training import saving
-from vgan.training.checkpoint import FIELDS_SHOWN, resume
-from vgan.training.manifest import KEPT, newest
+from vgan.training.checkpoint import resume
+from vgan.training.manifest import FIELDS_SHOWN, KEPT, newest
 from vgan.training.plan import RunConfig
 from vgan.training.saving import CheckpointWriter, warn_of_little_room
 from vgan.training.snapshot import named_tensors, state_bytes

@@ -7,18 +7,20 @@ from pathlib import Path
 
 import pytest
 from shapes_dataset import write_dataset
+from test_checkpoint import small_state
 from typer.testing import CliRunner
 
 from flows.cli.app import app
 from vgan.config import TrainConfig
 from vgan.data.manifest import load_dataset
-from vgan.errors import BadInputError, ConfigError
+from vgan.errors import BadInputError, ConfigError, CorruptDataError
 from vgan.training import estimate as estimates
 from vgan.training.estimate import SHARES, Estimate, estimate, schedule
 from vgan.training.manifest import newest
 from vgan.training.plan import RunBudget, prepare, resolve, run_key
 from vgan.training.process import train
 from vgan.training.recipe import Recipe
+from vgan.training.saving import CheckpointWriter
 from vgan.workspace import Workspace
 
 CONFIG = TrainConfig(budget="0.02kclips", batch=4, threads=1, device="cpu", checkpoints=2, augment="off")
@@ -110,6 +112,45 @@ def test_a_run_that_has_measured_its_time_keeps_its_steps(workspace: Workspace, 
     decided = RunBudget(run=key, steps=777, clips=777 * 4, bf16=False, clips_per_second=12.0)
     workspace.run(key).plan.write_bytes(decided.to_json())
     assert estimate(workspace, "shapes", config).steps == 777
+
+
+def test_it_resumes_from_the_newest_checkpoint_that_training_would_take(
+    workspace: Workspace, measured: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As `resume` does: what is damaged is passed over, and no sound one or another run's is an error."""
+    key = prepare(workspace, load_dataset(workspace, "shapes"), CONFIG)
+    folder, asked = workspace.run(key), resolve(load_dataset(workspace, "shapes"), CONFIG)
+    state = small_state()
+    for state.steps in (1, 2, 3, 4):
+        with CheckpointWriter(folder, asked) as writer:
+            writer.save(state, seconds=1.0)
+    stems = [folder.checkpoints / f"{step:08d}" for step in (2, 3, 4)]
+
+    def found() -> tuple[int, str | None]:
+        plan = estimate(workspace, "shapes", CONFIG)
+        assert plan.state == "resumes"
+        return plan.steps_done, plan.checkpoint
+
+    files = [str(stem.with_suffix(".safetensors")) for stem in stems]
+    assert found() == (4, files[2])
+    stems[2].with_suffix(".json").write_bytes(b"{}")
+    assert found() == (3, files[1])
+    tensors = Path(files[1])
+    content = tensors.read_bytes()
+    tensors.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert found() == (2, files[0])
+    assert "passing over checkpoint 00000003" in caplog.text
+    result = CliRunner().invoke(
+        app, ["train", "--name", "shapes", "--workspace", str(workspace.root), *OPTIONS, "--dry-run"]
+    )
+    assert f"resume at step 2 of 5, from {files[0]}: about" in result.output
+    Path(files[0]).unlink()
+    with pytest.raises(CorruptDataError, match="none of the 3 checkpoints"):
+        estimate(workspace, "shapes", CONFIG)
+    with CheckpointWriter(folder, asked.model_copy(update={"fps": 99.0})) as writer:
+        writer.save(state, seconds=1.0)
+    with pytest.raises(ConfigError, match="was made for another run"):
+        estimate(workspace, "shapes", CONFIG)
 
 
 def test_the_schedules_are_those_of_the_recipe_from_the_first_step_to_the_last() -> None:

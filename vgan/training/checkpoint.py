@@ -11,34 +11,21 @@ Weights of another run are taken over with `init`.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
-from typing import Any, cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from ..errors import ConfigError, CorruptDataError
-from ..storage import read_bytes, storage_errors
+from ..errors import CorruptDataError
+from ..storage import storage_errors
 from ..workspace import RunFolder
-from .manifest import MANIFESTS, Checkpoint, read_manifest
-from .plan import NOT_LEARNED, RunConfig
+from .manifest import Checkpoint, newest_sound, read_checked
+from .plan import RunConfig
 from .snapshot import restore
 from .step import TrainState
 
 log = logging.getLogger(__name__)
-
-# The run's key says which weights `init` names, whatever their name is now.
-NOT_COMPARED = NOT_LEARNED | {"init"}
-FIELDS_SHOWN = 12
-
-
-def compared(config: RunConfig) -> dict[str, Any]:
-    """What of a run must be equal for a checkpoint to be taken: all but NOT_COMPARED."""
-    fields = config.model_dump(mode="json")
-    asked = {name: value for name, value in fields["config"].items() if name not in NOT_COMPARED}
-    return fields | {"config": asked}
 
 
 def resume(folder: RunFolder, state: TrainState, config: RunConfig) -> Checkpoint | None:
@@ -53,20 +40,10 @@ def resume(folder: RunFolder, state: TrainState, config: RunConfig) -> Checkpoin
         CorruptDataError: there are checkpoints and none is valid.
         ConfigError: the newest is sound, but of another run or another version of vgan.
     """
-    manifests = sorted(folder.checkpoints.glob(MANIFESTS), reverse=True)
-    for manifest in manifests:
-        try:
-            record = _read(folder, manifest, state, config)
-        except CorruptDataError as error:
-            log.warning("passing over checkpoint %s: %s", manifest.stem, error)
-            continue
+    record = newest_sound(folder, lambda manifest: _read(folder, manifest, state, config))
+    if record is not None:
         _cut(folder.metrics, record.metrics_bytes)
         return record
-    if manifests:
-        raise CorruptDataError(
-            f"none of the {len(manifests)} checkpoints in {folder.checkpoints} is valid.",
-            hint=f"Restore one from a backup, or remove {folder.path} to train from the beginning.",
-        )
     if folder.metrics.exists() and folder.metrics.stat().st_size:
         log.warning("%s has no checkpoint yet: its training begins again", folder.path)
     _cut(folder.metrics, 0)
@@ -74,19 +51,8 @@ def resume(folder: RunFolder, state: TrainState, config: RunConfig) -> Checkpoin
 
 
 def _read(folder: RunFolder, manifest: Path, state: TrainState, config: RunConfig) -> Checkpoint:
-    record = read_manifest(manifest)
-    if record.steps != int(manifest.stem):
-        raise CorruptDataError(f"it is of step {record.steps}.")
-    _refuse_foreign(record, manifest, config)
-    metrics = folder.metrics.read_bytes()[: record.metrics_bytes] if folder.metrics.exists() else b""
-    if hashlib.sha256(metrics).hexdigest() != record.metrics_sha256:
-        raise CorruptDataError(f"{folder.metrics} does not begin with the lines that it had then.")
+    record, content = read_checked(folder, manifest, config)
     path = manifest.with_suffix(".safetensors")
-    if not path.exists():
-        raise CorruptDataError(f"{path} is missing.")
-    content = read_bytes(path)
-    if hashlib.sha256(content).hexdigest() != record.weights_sha256:
-        raise CorruptDataError(f"{path} does not have the recorded sha256.")
     try:
         tensors = load(content)
     except SafetensorError as error:
@@ -94,33 +60,6 @@ def _read(folder: RunFolder, manifest: Path, state: TrainState, config: RunConfi
     restore(state, tensors)
     state.steps = record.steps
     return record
-
-
-def _refuse_foreign(record: Checkpoint, manifest: Path, config: RunConfig) -> None:
-    was, now = _flat(record.made_with), _flat(compared(config))
-    differing = [
-        f"{name}: {was.get(name, '(not there)')} -> {now.get(name, '(not there)')}"
-        for name in sorted(was.keys() | now.keys())
-        if name not in was or name not in now or was[name] != now[name]
-    ]
-    if differing:
-        more = [f"and {len(differing) - FIELDS_SHOWN} more"] if differing[FIELDS_SHOWN:] else []
-        raise ConfigError(
-            f"checkpoint {manifest} was made for another run; {len(differing)} fields differ (its -> this run's): "
-            f"{'; '.join(differing[:FIELDS_SHOWN] + more)}.",
-            hint="Move it back to the run that it belongs to; to start from its weights, name it with --init.",
-        )
-
-
-def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Leaves of nested JSON objects by dotted name."""
-    leaves: dict[str, Any] = {}
-    for name, value in fields.items():
-        if isinstance(value, dict):
-            leaves |= _flat(cast(dict[str, Any], value), f"{prefix}{name}.")
-        else:
-            leaves[prefix + name] = value
-    return leaves
 
 
 def _cut(metrics: Path, length: int) -> None:

@@ -21,12 +21,13 @@ from ..models.network import ClipShape
 from ..records import Dataset, Record
 from ..workspace import RunFolder, Workspace
 from .initial import adopt
-from .manifest import KEPT, newest
+from .manifest import KEPT, newest_sound, read_checked
 from .plan import RunConfig, read_budget, resolve
 from .process import finished_run, probe
 from .recipe import Recipe
 
 FindInitial = Callable[[Workspace, Dataset, TrainConfig], str | None]
+_Standing = tuple[Literal["new", "resumes", "finished"], int, str | None]
 SHARES = (0.0, 0.05, 0.25, 0.5, 0.75, 1.0)  # of the budget, at which the schedules are shown
 
 
@@ -92,6 +93,7 @@ class Estimate(Record):
     run: str
     state: Literal["new", "resumes", "finished"]
     steps_done: int  # the step of the checkpoint that training would resume at, or at which it finished
+    checkpoint: str | None  # the file that training would resume from
     dataset: str
     dataset_number: int
     dataset_digest: str
@@ -127,8 +129,9 @@ def estimate(workspace: Workspace, name: str, config: TrainConfig, find: FindIni
 
     Raises:
         BadInputError: the dataset has no training clips.
-        ConfigError: unknown dataset, a shape that the networks cannot take, a device that is not there, too little
-            memory, too few held-out videos for a test that is to end the run.
+        CorruptDataError: the run has checkpoints and none is valid.
+        ConfigError: unknown dataset, a checkpoint of another run, a shape that the networks cannot take, a device that
+            is not there, too little memory, too few held-out videos for a test that is to end the run.
     """
     dataset = load_dataset(workspace, name)
     if not dataset.clips("train"):
@@ -138,8 +141,9 @@ def estimate(workspace: Workspace, name: str, config: TrainConfig, find: FindIni
     with tempfile.TemporaryDirectory(prefix="vgan-") as scratch:
         init = find(_Rehearsal(workspace.root, scratch=Path(scratch)), dataset, config)
     run = resolve(dataset, config, init)
+    standing = _standing(workspace.run(run.run), run)
     measured = Probe.from_json(probe(run), "what the training process measured")
-    return _put_together(dataset, run, workspace.run(run.run), measured)
+    return _put_together(dataset, run, workspace.run(run.run), standing, measured)
 
 
 def _check_heldout(workspace: Workspace, dataset: Dataset) -> None:
@@ -162,16 +166,19 @@ class _Rehearsal(Workspace):
         return self.scratch / super().initial(sha256).name
 
 
-def _put_together(dataset: Dataset, run: RunConfig, folder: RunFolder, measured: Probe) -> Estimate:
+def _put_together(
+    dataset: Dataset, run: RunConfig, folder: RunFolder, standing: _Standing, measured: Probe
+) -> Estimate:
     known = read_budget(folder)
     steps = known.steps if known else measured.steps
-    state, done = _state(folder)
+    state, done, checkpoint = standing
     shape, batch = run.shape, run.recipe.batch
     clips_bytes = dataset.clips("train") * 3 * shape.frames * shape.height * shape.width
     return Estimate(
         run=run.run,
         state=state,
         steps_done=done,
+        checkpoint=checkpoint,
         dataset=dataset.name,
         dataset_number=dataset.number,
         dataset_digest=run.dataset_digest,
@@ -197,12 +204,14 @@ def _put_together(dataset: Dataset, run: RunConfig, folder: RunFolder, measured:
     )
 
 
-def _state(folder: RunFolder) -> tuple[Literal["new", "resumes", "finished"], int]:
-    """How far the run is, and its step."""
+def _standing(folder: RunFolder, run: RunConfig) -> _Standing:
+    """How far the run is, its step, and the checkpoint that it resumes from: the one that training would take."""
     if (finished := finished_run(folder)) is not None:
-        return "finished", finished.steps
-    saved = newest(folder)
-    return ("resumes", int(saved.stem)) if saved else ("new", 0)
+        return "finished", finished.steps, None
+    saved = newest_sound(folder, lambda manifest: read_checked(folder, manifest, run)[0])
+    if saved is None:
+        return "new", 0, None
+    return "resumes", saved.steps, str(folder.checkpoints / f"{saved.steps:08d}.safetensors")
 
 
 def schedule(recipe: Recipe, steps: int) -> tuple[Moment, ...]:

@@ -20,8 +20,7 @@ from torch import Tensor
 from ..errors import DivergedError, StorageError, VganError
 from ..storage import atomic_file, fault_point, storage_errors, sweep_temporary, write_atomic
 from ..workspace import RunFolder
-from .checkpoint import compared
-from .manifest import KEPT, MANIFESTS, Checkpoint
+from .manifest import KEPT, MANIFESTS, Checkpoint, compared
 from .plan import RunConfig
 from .snapshot import Snapshots, state_bytes, write_tensors
 from .step import TrainState
