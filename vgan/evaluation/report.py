@@ -34,6 +34,7 @@ def report_html(
     real_NTHWC: UInt8,
     fake_NTHWC: UInt8,
     curves: Sequence[Mapping[str, object]] = (),
+    nearest: Sequence[tuple[UInt8, UInt8, float]] = (),
 ) -> str:
     """The page.
 
@@ -44,10 +45,13 @@ def report_html(
         real_NTHWC: held-out clips to show, uint8.
         fake_NTHWC: generated clips to show, uint8, of the same classes in the same order.
         curves: lines of metrics.jsonl.
+        nearest: some generated clips [T, H, W, 3] with the training clip that each is nearest to, and that distance
+            over the distance of held-out clips to theirs.
     """
     drawn = curves_html(curves)
     sections = [
         _films(run, evaluation, real_NTHWC, fake_NTHWC, dataset.config.fps),
+        _nearest(run, nearest, dataset.config.fps),
         _sheets(real_NTHWC, fake_NTHWC),
         _metrics(evaluation),
         _probes(evaluation),
@@ -91,6 +95,21 @@ def _films(run: TrainedRun, evaluation: Evaluation, real_NTHWC: UInt8, fake_NTHW
         f'<div class="pair">{film(real, "Real, held out")}{film(fake, "Generated (synthetic)")}</div>'
         f"{_order(run)}"
     )
+
+
+def _nearest(run: TrainedRun, pairs: Sequence[tuple[UInt8, UInt8, float]], fps: float) -> str:
+    """Each generated clip beside the training clip that it is nearest to."""
+    if not pairs:
+        return ""
+    marks = synthetic_metadata(run.dataset, run.run, 0)
+    films = [
+        film(
+            mp4_bytes(mosaic(np.stack([fake_THWC, train_THWC]), columns=2), fps, marks),
+            f"Left generated, right its nearest training clip: {figure(ratio)} times as far as held-out clips are.",
+        )
+        for fake_THWC, train_THWC, ratio in pairs
+    ]
+    return f'<h2>Nearest training clips</h2><div class="films">{"".join(films)}</div>'
 
 
 def _order(run: TrainedRun) -> str:
