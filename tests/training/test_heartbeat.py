@@ -50,6 +50,23 @@ def test_a_resumed_run_is_shown_at_the_speed_of_this_attempt_and_with_its_losses
     ]
 
 
+def test_news_of_the_beginning_is_shown_until_the_first_step_is_done(folder, clock) -> None:
+    told: list[str] = []
+    listener, pulse = Listener(folder, lambda done, total, note: told.append(note)), Pulse(folder)
+    listener.begin()
+    listener.say("compiling")
+    for step, figures in ((0, {}), (1, FIGURES)):
+        pulse.beat(step, figures)
+        listener.look(BUDGET)
+        clock.now += BEAT_SECONDS
+    assert told == [
+        "starting",
+        "compiling",
+        "compiling, step 0/1,000",
+        "4.0 clips/s, loss D 0.710 G 0.640, gap 0.12, step 1/1,000",
+    ]
+
+
 def test_it_is_written_every_two_seconds_and_at_the_end_only(folder, clock) -> None:
     pulse = Pulse(folder)
     written = []

@@ -10,6 +10,7 @@ Shapes: B clips, Z latent, C channels, T frames, H height, W width.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,8 @@ from torch.func import grad_and_value
 from ..errors import MissingToolError
 from ..models.interface import Discriminator, Generator
 from .losses import gradient_of
+
+log = logging.getLogger(__name__)
 
 Pass = Callable[..., Any]
 
@@ -101,6 +104,12 @@ def should_compile(asked: str, device: torch.device) -> bool:
             "--compile on needs a C++ compiler, and none was found.", hint="Install g++, or take --compile off."
         )
     return asked == "on" or (asked == "auto" and device.type == "cuda")
+
+
+def tell_of_compiling(asked: str, device: torch.device) -> None:
+    """Say, before the first step, why it does not come for long; who supervises this process hands it on."""
+    if should_compile(asked, device):
+        log.info("compiling the networks, which can take minutes before the first step")
 
 
 def has_compiler() -> bool:

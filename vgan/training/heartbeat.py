@@ -67,11 +67,17 @@ class Listener:
         self.progress = progress
         self.pace = Pace()
         self.seen = 0
+        self.news = ""
 
     def begin(self) -> None:
         """Forget what an earlier attempt left; to be called before the training process starts."""
         self.path.unlink(missing_ok=True)
         self.progress(0, 1, "starting")
+
+    def say(self, news: str) -> None:
+        """Show what the training process says of its beginning, until its first step is done."""
+        self.news = news
+        self.progress(0, 1, news)
 
     def look(self, budget: RunBudget) -> None:
         """Tell of a heartbeat that is new."""
@@ -89,7 +95,7 @@ class Listener:
 
     def _note(self, beat: Heartbeat, steps: int) -> str:
         """The more important first: a narrow terminal cuts off the end."""
-        said: list[str] = []
+        said: list[str] = [self.news] if self.news and not beat.figures else []
         if self.pace.speed is not None:
             said.append(f"{self.pace.speed:,.1f} clips/s")
         if {"loss_d", "loss_g"} <= beat.figures.keys():

@@ -24,7 +24,7 @@ from ..storage import fault_point, storage_errors
 from ..workspace import RunFolder, Workspace
 from .budget import decide_budget, supports_bf16
 from .checkpoint import resume
-from .compiling import pick_fastest_kernels, should_compile
+from .compiling import pick_fastest_kernels, should_compile, tell_of_compiling
 from .determinism import make_deterministic
 from .distributed import ALONE, World, joined
 from .export import Ending, commit_run
@@ -157,6 +157,8 @@ def open_run(workspace: Workspace, key: str, stop: Callable[[], bool], world: Wo
     else:
         pick_fastest_kernels(device)
     set_threads(config, world)
+    if world.leads:
+        tell_of_compiling(config.config.compile, device)
     # The version that the run was planned for, even if an ingest has made another one since.
     dataset = load_dataset(workspace, config.dataset, config.dataset_digest)
     ensure_local(workspace, dataset, "train")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..models.cost import network_cost
 from .budget import measure, propose_budget
-from .compiling import pick_fastest_kernels
+from .compiling import pick_fastest_kernels, tell_of_compiling
 from .determinism import make_deterministic
 from .distributed import World, joined
 from .estimate import Memory, NetworkCost, PartCost, Probe
@@ -41,6 +41,8 @@ def probe(config: RunConfig) -> Probe | None:
         else:
             pick_fastest_kernels(device)
         set_threads(config, world)
+        if world.leads:
+            tell_of_compiling(config.config.compile, device)
         found = _probe(config, device, world)
         return found if world.leads else None
 

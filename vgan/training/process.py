@@ -28,6 +28,7 @@ from ..progress import Progress, silent
 from ..records import Dataset, TrainedRun
 from ..storage import lease, read_bytes, sha256_file
 from ..workspace import RunFolder, Workspace
+from .childs_log import ChildsLog
 from .heartbeat import Listener
 from .initial import adopt
 from .plan import RunConfig, prepare, read_budget, read_config, run_key
@@ -38,8 +39,6 @@ log = logging.getLogger(__name__)
 MetricsListener = Callable[[dict[str, Any]], None]
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 30.0
-TAIL_LINES = 12
-WARNING = b"WARNING "  # how a line of the child's log begins
 
 
 def train(
@@ -127,13 +126,13 @@ class Attempt:
         self.on_metrics = on_metrics
         self.last_step = 0
         self.metrics_size = -1
-        self.told = 0  # bytes of the log whose warnings were handed on
+        self.said = ChildsLog(self.folder.log)
 
     def run(self) -> None:
         """Start the child, wait for it, and raise what its exit code means."""
         self.folder.path.mkdir(parents=True, exist_ok=True)
         self.heartbeats.begin()
-        log_start = self.told = self.folder.log.stat().st_size if self.folder.log.exists() else 0
+        self.said = ChildsLog(self.folder.log)
         with open(self.folder.log, "ab") as output:
 
             def start(more: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -154,27 +153,21 @@ class Attempt:
             finally:
                 end(child)
         if child.returncode:
-            tail = _tail(self.folder.log, log_start)
-            raise failure(child.returncode, tail, received, f"All it said is in {self.folder.log}.")
+            raise failure(child.returncode, self.said.tail(), received, f"All it said is in {self.folder.log}.")
 
     def _watch(self, child: Ranks) -> None:
         while child.poll() is None:
             self._deliver()
-            self._warn()
+            self._hand_on()
             time.sleep(POLL_SECONDS)
         self._deliver()
-        self._warn()
+        self._hand_on()
 
-    def _warn(self) -> None:
-        """Hand on what the child has warned of."""
-        if not self.folder.log.exists() or self.folder.log.stat().st_size == self.told:
-            return
-        with open(self.folder.log, "rb") as file:
-            file.seek(self.told)
-            for line in file.read().split(b"\n")[:-1]:  # what follows the last newline is still being written
-                self.told += len(line) + 1
-                if line.startswith(WARNING):
-                    log.warning("%s", line[len(WARNING) :].decode(errors="replace"))
+    def _hand_on(self) -> None:
+        """Hand on what the child has said for people."""
+        news = self.said.hand_on()
+        if news is not None:
+            self.heartbeats.say(news)
 
     def _deliver(self) -> None:
         """Hand on the heartbeat, and the lines of metrics.jsonl that are new."""
@@ -247,7 +240,7 @@ def end(child: Ranks) -> None:
 def probe(run: RunConfig) -> bytes:
     """What the processes that would train `run` find out about it, as the JSON of an `estimate.Probe`.
 
-    They write nothing but into a temporary folder.
+    They write nothing but into a temporary folder. What they say for people is logged while they work.
 
     Raises:
         VganError: what training would raise at its beginning, such as ConfigError for too little memory.
@@ -256,6 +249,7 @@ def probe(run: RunConfig) -> bytes:
     with tempfile.TemporaryDirectory(prefix="vgan-") as scratch:
         asked, found, said = (Path(scratch) / name for name in ("config.json", "found", "said"))
         asked.write_bytes(run.to_json())
+        heard = ChildsLog(said)
         with open(found, "ab") as output, open(said, "ab") as errors:
 
             def start(more: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -272,11 +266,13 @@ def probe(run: RunConfig) -> bytes:
         with forwarded_signals(child) as received:
             try:
                 while child.poll() is None:
+                    heard.hand_on()
                     time.sleep(POLL_SECONDS)
+                heard.hand_on()
             finally:
                 end(child)
         if child.returncode:
-            raise failure(child.returncode, _tail(said, 0), received)
+            raise failure(child.returncode, heard.tail(), received)
         return found.read_bytes()
 
 
@@ -299,10 +295,3 @@ def failure(code: int, tail: list[str], received: list[int], more: str = "") -> 
     last = tail[-1] if tail else "(it said nothing)"
     kind = BY_EXIT_CODE.get(code, VganError)
     return kind(f"the training process ended with code {code}: {last}.", hint=more)
-
-
-def _tail(path: Path, start: int) -> list[str]:
-    """The last lines of this attempt."""
-    with open(path, "rb") as file:
-        file.seek(start)
-        return file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
