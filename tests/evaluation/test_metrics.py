@@ -3,7 +3,15 @@ import pytest
 
 from vgan.evaluation.calibration import BETTER, Points, compare
 from vgan.evaluation.features import embed
-from vgan.evaluation.metrics import frechet, kernel_distance, neighbour_count, neighbourhoods, spread
+from vgan.evaluation.metrics import (
+    frechet,
+    kernel_distance,
+    neighbour_count,
+    neighbourhoods,
+    polynomial_distance,
+    spread,
+    transport,
+)
 from vgan.evaluation.space import Space
 from vgan.evaluation.spoil import CONTROLS
 
@@ -58,6 +66,42 @@ def test_the_kernel_distance_grows_with_the_shift():
     distances = [kernel_distance(real, gaussian(100, 4, 1) * 0.5 + shift) for shift in (0, 0.5, 1, 3)]
     assert distances == sorted(distances)
     assert distances[-1] <= 2
+
+
+def test_the_polynomial_distance_is_the_sum_over_pairs():
+    """Against the definition, written out: Gretton et al. 2012, equation 3, with a loop over pairs."""
+    real, fake = gaussian(7, 3, 0), gaussian(5, 3, 1) + 0.5
+
+    def kernel(x, y):
+        return (sum(a * b for a, b in zip(x, y, strict=True)) / 3 + 1) ** 3
+
+    def inside(some):
+        return np.mean([kernel(x, y) for i, x in enumerate(some) for j, y in enumerate(some) if i != j])
+
+    across = np.mean([kernel(x, y) for x in real for y in fake])
+    assert polynomial_distance(real, fake) == pytest.approx(inside(real) + inside(fake) - 2 * across, rel=1e-9)
+    single = polynomial_distance(real.astype(np.float32), fake.astype(np.float32))
+    assert single == pytest.approx(polynomial_distance(real, fake), rel=1e-5)
+
+
+def test_the_polynomial_distance_is_unbiased_and_grows_with_the_shift():
+    values = [polynomial_distance(gaussian(12, 4, s), gaussian(12, 4, s + 1000)) for s in range(400)]
+    assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(len(values))
+    assert min(values) < 0
+    far = [polynomial_distance(gaussian(100, 4, 0), gaussian(100, 4, 1) + shift) for shift in (0, 0.5, 1, 3)]
+    assert far == sorted(far)
+
+
+def test_transport_of_a_shift_is_the_shift_and_each_column_stands_alone():
+    real = gaussian(50, 3, 0)
+    np.testing.assert_allclose(transport(real, real[::-1] + np.array([0.0, 2.0, -0.5])), [0, 2, 0.5], atol=1e-12)
+
+
+def test_transport_at_unequal_counts_is_that_of_the_sets_repeated_to_equal_ones():
+    real, fake = gaussian(6, 2, 0), gaussian(4, 2, 1) * 2
+    equal = transport(np.repeat(real, 2, axis=0), np.repeat(fake, 3, axis=0))
+    np.testing.assert_allclose(transport(real, fake), equal, rtol=1e-12)
+    np.testing.assert_allclose(transport(fake, real), equal, rtol=1e-12)
 
 
 @pytest.mark.e2e
