@@ -1,6 +1,7 @@
 """Small real videos for all tests, made by the ffmpeg that vgan finds."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from vgan.workspace import Workspace
 
 MakeVideo = Callable[..., Path]
 # No test publishes to, or reads from, where the developer's own datasets lie.
-for name in ("VGAN_DATASETS", "VGAN_CACHE_GB", "VGAN_WORKSPACE"):
+for name in ("VGAN_DATASETS", "VGAN_CACHE_GB", "VGAN_WORKSPACE", "VGAN_C2PA_CERTIFICATE", "VGAN_C2PA_KEY"):
     os.environ.pop(name, None)
+# Nor signs with the developer's own certificate.
+os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="vgan-tests-config-")
 
 
 @pytest.fixture(scope="session")

@@ -17,31 +17,34 @@ from typing import IO, Any, cast
 
 from ..errors import BadInputError
 from .ffmpeg import file_url, run
+from .xmp import XMP_BOX
 
 SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 READ_SECONDS = 60.0
 C2PA_BOX = uuid.UUID("d8fec3d6-1b0e-483c-9297-5828877ec481").bytes  # C2PA specification, "Embedding into BMFF"
-XMP_BOX = uuid.UUID("be7acfcb-97a9-42e8-9c71-999491e3afac").bytes  # XMP specification, part 3
 MOST_BOXES = 10_000
 MOST_BYTES = 16 << 20  # of boxes read from one file
 # Made by a trained model, whole or in part; with the vocabulary's name before it, as XMP and manifests write it.
 _TRAINED = re.compile(rb"(?:trained|compositeWithTrained)AlgorithmicMedia", re.I)
 _TRAINED_URL = re.compile(rb"digitalsourcetype[/:](?:trained|compositeWithTrained)AlgorithmicMedia", re.I)
-_KEYS = {key.lower(): key for key in ("digitalSourceType", "vgan_model", "vgan_run", "vgan_seed", "comment")}
+_OURS = ("digitalSourceType", "vgan_model", "vgan_model_version", "vgan_run", "vgan_seed", "comment")
+_KEYS = {key.lower(): key for key in _OURS}
 
 
-def synthetic_metadata(model: str, version_or_run: str, seed: int) -> dict[str, str]:
+def synthetic_metadata(model: str, run: str, seed: int, version: str = "") -> dict[str, str]:
     """Container tags for a generated video.
 
     Args:
         model: name of the model or of its data set.
-        version_or_run: registered version or run key.
+        run: key of the run that trained it.
         seed: of this video.
+        version: of the registered model; "" for one that is not registered, whose tags then name none.
     """
     marking = {
         "digitalSourceType": SYNTHETIC,
         "vgan_model": model,
-        "vgan_run": version_or_run,
+        **({"vgan_model_version": version} if version else {}),
+        "vgan_run": run,
         "vgan_seed": str(seed),
     }
     return {**marking, "comment": json.dumps(marking, sort_keys=True)}
