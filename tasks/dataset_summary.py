@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from vgan.data.inspection.page import LEFT_OUT, duration, headline, listed
 from vgan.data.inspection.summary import DatasetSummary, Histogram
+from vgan.progress import counted
 from vgan.records import IngestReport
 
 LABELS_SHOWN = 50
@@ -16,7 +17,7 @@ def summary_markdown(report: IngestReport, summary: DatasetSummary) -> str:
     """Facts, counts and histograms; text from outside is shown literally."""
     parts = [
         f"**{literal(report.name)}** version {summary.number} "
-        f"({'unchanged' if report.unchanged else f'{report.clips_new:,} new clips'}). {headline(summary)}",
+        f"({'unchanged' if report.unchanged else counted(report.clips_new, 'new clip')}). {headline(summary)}",
         _table(("This ingest", ""), _did(report)),
         _labels(summary),
         _counted("Windows left out", {LEFT_OUT.get(why, why): count for why, count in summary.left_out.items()}),
@@ -30,7 +31,7 @@ def summary_markdown(report: IngestReport, summary: DatasetSummary) -> str:
 
 def _did(report: IngestReport) -> list[tuple[str, str]]:
     return [
-        ("accepted", f"{report.videos_accepted:,} videos"),
+        ("accepted", counted(report.videos_accepted, "video")),
         ("rejected", f"{report.videos_rejected:,}"),
         ("known before", f"{report.videos_unchanged:,}"),
         ("dropped, because their files or labels have gone", f"{report.videos_dropped:,}"),
@@ -49,7 +50,7 @@ def _kinds(summary: DatasetSummary) -> list[tuple[str, str]]:
         ("licences", listed(summary.licences)),
         ("consent", listed(summary.consents)),
         ("marks of making", listed(summary.marks)),
-        ("groups of several", f"{summary.groups_of_several:,}, with {summary.videos_in_groups:,} videos"),
+        ("groups of several", f"{summary.groups_of_several:,}, with {counted(summary.videos_in_groups, 'video')}"),
     ]
 
 

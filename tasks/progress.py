@@ -18,7 +18,7 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.runtime import flow_run
 
-from vgan.progress import Pace, Progress, duration, silent
+from vgan.progress import Pace, Progress, counted, duration, silent
 
 SECONDS_BETWEEN_UPDATES = 2.0
 CLOSING_SECONDS = 5.0  # that a stage waits at its end for the last update
@@ -131,7 +131,7 @@ class WholeProgress:
 
     def _tell(self, note: str) -> None:
         done = self._ended + sum(self._running.values())
-        units = f"{done:,.0f} of {self.total:,.0f} videos"
+        units = f"{done:,.0f} of {counted(round(self.total), 'video')}"
         self.sink(done, self.total, f"{units}, {note}" if note else units)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vgan.progress import PACE_SECONDS, Pace, duration
+from vgan.progress import PACE_SECONDS, Pace, counted, duration
 
 
 def told(*moments: tuple[float, float], total: float = 10_000) -> Pace:
@@ -10,6 +10,12 @@ def told(*moments: tuple[float, float], total: float = 10_000) -> Pace:
     for at, done in moments:
         pace.tell(at, done, total)
     return pace
+
+
+def test_one_is_singular_and_every_other_number_plural() -> None:
+    said = [counted(number, "step") for number in (0, 1, 2, 1001)]
+    assert said == ["0 steps", "1 step", "2 steps", "1,001 steps"]
+    assert [counted(number, "class", "classes") for number in (1, 2)] == ["1 class", "2 classes"]
 
 
 def test_what_an_earlier_attempt_did_counts_for_nothing() -> None:

@@ -54,6 +54,11 @@ class Pace:
         return (self._total - self._told[-1][1]) / speed if speed else None
 
 
+def counted(number: int, one: str, several: str = "") -> str:
+    """How many for people: '1 step', '1,200 steps'; `several` where it is not `one` with an s: '2 classes'."""
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
 def duration(seconds: float) -> str:
     """A time for people, in its two largest units: '45 s', '12 min 5 s', '3 h 20 min', '2 d 4 h'."""
     whole = round(seconds)

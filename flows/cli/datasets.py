@@ -11,6 +11,7 @@ import typer
 from flows.cli import console
 from flows.cli.guard import JsonOption, WorkspaceOption, guarded
 from vgan.errors import ConfigError
+from vgan.progress import counted
 from vgan.workspace import Workspace
 
 app = typer.Typer()
@@ -127,19 +128,18 @@ def _prune(workspace: Workspace, name: str, keep: int, *, trained_too: bool, yes
     asked = bool(planned.versions or planned.files)
     if not as_json:
         for line in planned.versions:
-            console.out.print(f"goes: version {line.number} ({line.digest[:12]}), {line.videos} videos")
+            console.out.print(f"goes: version {line.number} ({line.digest[:12]}), {counted(line.videos, 'video')}")
         for number, why in planned.spared.items():
             console.out.print(f"stays: version {number}: {why}")
-        console.out.print(
-            f"{len(planned.files)} files with {console.size(planned.size_bytes)} that no other version needs."
-        )
+        files = counted(len(planned.files), "file")
+        console.out.print(f"{files} with {console.size(planned.size_bytes)} that no other version needs.")
     if asked and not yes:
         _ask(name, len(planned.versions))
     done = prune(workspace, name, keep, trained_too=trained_too) if asked else planned
     if as_json:
         console.print_json(_pruned_json(done))
     elif asked:
-        console.out.print(f"removed {len(done.versions)} versions, {console.size(done.size_bytes)}.")
+        console.out.print(f"removed {counted(len(done.versions), 'version')}, {console.size(done.size_bytes)}.")
 
 
 def _ask(name: str, versions: int) -> None:
@@ -148,7 +148,7 @@ def _ask(name: str, versions: int) -> None:
         raise ConfigError(
             f"nothing of {name} was removed: nobody can be asked here.", hint="Give --yes to remove without asking."
         )
-    if not typer.confirm(f"Remove {versions} versions of {name}?", err=True):
+    if not typer.confirm(f"Remove {counted(versions, 'version')} of {name}?", err=True):
         raise ConfigError(f"nothing of {name} was removed.")
 
 

@@ -22,6 +22,7 @@ from flows.cli.stages import (
     print_warm_start,
 )
 from vgan.config import EvaluateConfig, IngestConfig, RegisterConfig, TrainConfig, build
+from vgan.progress import counted
 from vgan.records import RetrainReport
 from vgan.workspace import Workspace
 
@@ -132,7 +133,7 @@ def print_run(report: RetrainReport, workspace: Workspace) -> None:
     print_ending(trained)
     held = f"carries @{model.alias}" if model.champion else f"@{model.alias} stays where it was"
     rows = [
-        ("ingest", report.stages["ingest"], f"{report.ingest.clips_train + report.ingest.clips_heldout} clips"),
+        ("ingest", report.stages["ingest"], counted(report.ingest.clips_train + report.ingest.clips_heldout, "clip")),
         (
             "train",
             report.stages["train"],

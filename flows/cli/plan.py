@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flows.cli import console
 from vgan.config import TrainConfig
-from vgan.progress import duration
+from vgan.progress import counted, duration
 from vgan.training.estimate import Estimate, Memory, NetworkCost
 from vgan.workspace import Workspace
 
@@ -36,20 +36,25 @@ def print_plan(plan: Estimate) -> None:
 
 def _rows(plan: Estimate) -> list[tuple[str, str]]:
     shape, measured, config = plan.shape, plan.measured, plan.config
-    classes = f"{len(plan.labels)} classes: {', '.join(plan.labels[:6])}" if plan.labels else "no classes"
+    classes = (
+        f"{counted(len(plan.labels), 'class', 'classes')}: {', '.join(plan.labels[:6])}"
+        if plan.labels
+        else "no classes"
+    )
     arithmetic = "bfloat16 body, float32 where it matters" if measured.bf16 else "float32"
     held = "held in memory" if plan.clips_resident else "read from the shards for each step"
+    clips = counted(plan.clips, "clip")
     each = plan.clips / plan.clips_train if plan.clips_train else 0.0
     checkpoints = (
-        f"every {plan.checkpoint_every:,} steps ({_time(plan, plan.checkpoint_every)}), "
+        f"every {counted(plan.checkpoint_every, 'step')} ({_time(plan, plan.checkpoint_every)}), "
         f"{console.size(measured.checkpoint_bytes)} each, the newest {plan.checkpoints_kept} are kept"
     )
     return [
         ("dataset", f"{plan.dataset} version {plan.dataset_number} ({plan.dataset_digest[:12]})"),
         ("clips", f"{plan.clips_train:,} to train on, {plan.clips_heldout:,} held out; {classes}"),
-        ("clip", f"{shape.frames} frames of {shape.height} x {shape.width} at {plan.fps:g} per second"),
+        ("clip", f"{counted(shape.frames, 'frame')} of {shape.height} x {shape.width} at {plan.fps:g} per second"),
         ("networks", f"{plan.family}, preset {config.preset}"),
-        ("budget", f"{config.budget}: {plan.steps:,} steps of {plan.recipe.batch} clips = {plan.clips:,} clips"),
+        ("budget", f"{config.budget}: {counted(plan.steps, 'step')} of {plan.recipe.batch} clips = {clips}"),
         ("each clip is seen", f"{each:,.1f} times"),
         ("starts from", config.init or "fresh weights"),
         ("augmentation", config.augment),
@@ -61,7 +66,7 @@ def _rows(plan: Estimate) -> list[tuple[str, str]]:
 
 
 def _processes(plan: Estimate) -> str:
-    threads = f"{plan.measured.threads} CPU thread{'s' if plan.measured.threads > 1 else ''}"
+    threads = counted(plan.measured.threads, "CPU thread")
     return f"{plan.measured.processes} processes with {threads} each" if plan.measured.processes > 1 else threads
 
 
@@ -107,7 +112,7 @@ def _sentences(plan: Estimate) -> list[str]:
     if plan.state == "resumes":
         begin = f"This run would resume at step {plan.steps_done:,} of {plan.steps:,}, from {plan.checkpoint}: "
     else:
-        begin = f"A new run of {plan.steps:,} steps: "
+        begin = f"A new run of {counted(plan.steps, 'step')}: "
     return [f"{begin}about {duration(plan.seconds)} at {speed}.", "Nothing was written."]
 
 

@@ -14,6 +14,7 @@ from flows.cli.plan import show_plan
 from vgan.config import EvaluateConfig, IngestConfig, RegisterConfig, SampleConfig, TrainConfig
 from vgan.errors import CorruptDataError
 from vgan.evaluation.table import COLUMNS, metric_rows
+from vgan.progress import counted
 from vgan.records import Evaluation, IngestReport, ModelVersion, TrainedRun, WarmStart
 from vgan.workspace import Workspace
 
@@ -62,11 +63,13 @@ def verify(name: NameOption, workspace: WorkspaceOption = None, as_json: JsonOpt
             f"dataset {name!r} is damaged: {'; '.join(problems)}.",
             hint="Run `vgan ingest` again with the same videos: it makes the damaged shards anew.",
         )
-    result = {"name": name, "shards": len(dataset.shards), "clips": dataset.clips("train") + dataset.clips("heldout")}
+    shards, clips = len(dataset.shards), dataset.clips("train") + dataset.clips("heldout")
+    result = {"name": name, "shards": shards, "clips": clips}
     if as_json:
         console.print_json({**result, "ok": True})
     else:
-        console.out.print(f"{name}: {result['shards']} shards with {result['clips']} clips are as the manifest says.")
+        what = f"{counted(shards, 'shard')} with {counted(clips, 'clip')}"
+        console.out.print(f"{name}: {what} {'is' if shards == 1 else 'are'} as the manifest says.")
 
 
 @app.command()
@@ -166,7 +169,7 @@ def sample(
     if as_json:
         console.print_json({"model": model, "seed": config.seed, "files": [str(path) for path in paths]})
     else:
-        console.out.print(f"{len(paths)} clips and contact-sheet.png in {out}")
+        console.out.print(f"{counted(len(paths), 'clip')} and contact-sheet.png in {out}")
 
 
 def ingest_json(report: IngestReport) -> dict[str, Any]:
@@ -209,7 +212,7 @@ def print_ending(trained: TrainedRun) -> None:
 
 def print_warm_start(init: WarmStart) -> None:
     """What a run started from, and what of it was not taken over."""
-    counts = f"{len(init.taken)} tensors taken over, {len(init.partly)} in part, {len(init.fresh)} fresh"
+    counts = f"{counted(len(init.taken), 'tensor')} taken over, {len(init.partly)} in part, {len(init.fresh)} fresh"
     lines = [f"started from {init.source}: {counts}; {init.share:.0%} of the generator"]
     lines += [f"  in part: {name}" for name in init.partly] + [f"  fresh: {name}" for name in _whole_networks(init)]
     console.out.print(*lines, sep="\n", markup=False, highlight=False, soft_wrap=True)
@@ -249,10 +252,10 @@ def print_ingest(report: IngestReport) -> None:
     ]
     always = ("accepted", "rejected")
     said = ", ".join(f"{count:,} {what}" for count, what in counts if count or what in always)
-    change = "unchanged" if report.unchanged else f"{report.clips_new:,} new clips"
+    change = "unchanged" if report.unchanged else counted(report.clips_new, "new clip")
     lines = [
-        f"{report.name} version {report.number} ({change}): {report.clips_train:,} training clips and "
-        f"{report.clips_heldout:,} held out in {report.shards:,} shards",
+        f"{report.name} version {report.number} ({change}): {counted(report.clips_train, 'training clip')} and "
+        f"{report.clips_heldout:,} held out in {counted(report.shards, 'shard')}",
         f"videos: {said}",
     ]
     if report.left_out:
@@ -261,7 +264,9 @@ def print_ingest(report: IngestReport) -> None:
     if report.rejections and not report.videos_rejected:
         lines.append(f"rejected before: {len(report.rejections):,}; `vgan inspect --name {report.name}` lists them")
     if report.near_duplicates:
-        lines.append(f"{report.near_duplicates:,} videos look like another one and stay on its side of the split")
+        near = counted(report.near_duplicates, "video looks", "videos look")
+        verb = "stays" if report.near_duplicates == 1 else "stay"
+        lines.append(f"{near} like another one and {verb} on its side of the split")
     console.out.print(*lines, sep="\n", markup=False, highlight=False, soft_wrap=True)
 
 

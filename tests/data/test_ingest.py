@@ -169,7 +169,7 @@ def test_nothing_usable_is_bad_input(workspace, tmp_path):
     with pytest.raises(BadInputError, match="no video in"):
         ingest(workspace, str(videos), "shapes", CONFIG)
     (videos / "bad.mp4").write_text("bad")
-    with pytest.raises(BadInputError, match="none of the 1 videos"):
+    with pytest.raises(BadInputError, match="the only video cannot be used"):
         ingest(workspace, str(videos), "shapes", CONFIG)
     with pytest.raises(ConfigError):
         ingest(workspace, str(tmp_path / "absent"), "shapes", CONFIG)

@@ -166,7 +166,7 @@ def test_groups_of_several_are_listed_with_their_side(workspace: Workspace) -> N
     same = [video(f"copy{number}.mp4", label="up", group="g", split="heldout") for number in range(3)]
     page = Reader(page_of(workspace, [(videos(3), []), (same, [])]))
     assert "copy0.mp4, copy1.mp4, copy2.mp4" in page.text
-    assert "3 videos stand in 1 groups of several" in page.text
+    assert "3 videos stand in 1 group of several" in page.text
 
 
 @pytest.mark.e2e

@@ -11,6 +11,7 @@ from test_checkpoint import small_state
 from typer.testing import CliRunner
 
 from flows.cli.app import app
+from flows.cli.plan import print_plan
 from vgan.config import TrainConfig
 from vgan.data.manifest import load_dataset
 from vgan.errors import BadInputError, ConfigError, CorruptDataError
@@ -215,6 +216,17 @@ def test_people_are_told_in_tables_that_fit_80_columns(workspace: Workspace) -> 
     assert all(len(line) <= 80 for line in done.stdout.splitlines()[:-2])
     for said in ("5 steps of 4 clips", "EMA half-life", "Generator", "MACs", "clips/s", "Nothing was written."):
         assert said in done.stdout
+
+
+def test_a_plan_of_one_step_is_told_in_the_singular(plan: Estimate, capsys: pytest.CaptureFixture[str]) -> None:
+    one = plan.model_copy(update={"steps": 1, "clips": 1, "checkpoint_every": 1, "labels": ("up",)})
+    print_plan(one)
+    said = capsys.readouterr().out
+    assert "A new run of 1 step: " in said
+    for wrong in ("1 steps", "= 1 clips", "1 classes"):
+        assert wrong not in said
+    print_plan(plan)
+    assert "A new run of 5 steps: " in capsys.readouterr().out
 
 
 def test_the_supervising_side_needs_no_torch() -> None:

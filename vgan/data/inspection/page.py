@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ...media.encode import contact_sheet, mp4_bytes, png_bytes
 from ...page import bars, document, escaped, facts, film, picture, table
+from ...progress import counted
 from ...records import Dataset, recipe
 from ...workspace import Workspace
 from .chosen import ShownClip, chosen_clips
@@ -80,10 +81,11 @@ def headline(summary: DatasetSummary) -> str:
     """What there is, in two sentences."""
     clips, rejected = summary.clips, sum(summary.rejections.values())
     return (
-        f"{summary.videos:,} videos of {duration(summary.seconds)} gave {clips['train']:,} training clips and "
-        f"{clips['heldout']:,} held-out ones in {sum(summary.shards.values()):,} shards of "
-        f"{size(sum(summary.shard_bytes.values()))}. {rejected:,} videos were rejected, "
-        f"{sum(summary.left_out.values()):,} windows of the others left out."
+        f"{counted(summary.videos, 'video')} of {duration(summary.seconds)} gave "
+        f"{counted(clips['train'], 'training clip')} and {counted(clips['heldout'], 'held-out one')} in "
+        f"{counted(sum(summary.shards.values()), 'shard')} of {size(sum(summary.shard_bytes.values()))}. "
+        f"{counted(rejected, 'video was', 'videos were')} rejected, "
+        f"{counted(sum(summary.left_out.values()), 'window')} of the others left out."
     )
 
 
@@ -226,8 +228,9 @@ def _groups(summary: DatasetSummary, found: Examples) -> str:
     if not extra and not summary.copies and not summary.groups_of_several:
         return ""
     said = (
-        f"{extra:,} further names of files with equal bytes and {summary.copies:,} files with equal pixels are stored "
-        f"once. {summary.videos_in_groups:,} videos stand in {summary.groups_of_several:,} groups of several, because "
+        f"{counted(extra, 'further name')} of files with equal bytes and {counted(summary.copies, 'file')} with equal "
+        f"pixels are stored once. {counted(summary.videos_in_groups, 'video stands', 'videos stand')} in "
+        f"{counted(summary.groups_of_several, 'group')} of several, because "
         "they look alike or are said to belong together: each group lies on one side of the split."
     )
     rows = [(split_name(split), f"{count:,}", ", ".join(paths)) for split, count, paths in found.groups]
@@ -270,8 +273,9 @@ def _version(summary: DatasetSummary, dataset: Dataset) -> str:
         "Name": f"{summary.name}, version {summary.number}",
         "Digest": summary.dataset_digest,
         "Stored as": summary.stored_format,
-        "Videos": f"{duration(summary.seconds)}, {size(summary.source_bytes)}, {summary.frames_decoded:,} frames "
-        f"decoded, {summary.videos_with_decode_errors:,} videos with decoding errors",
+        "Videos": f"{duration(summary.seconds)}, {size(summary.source_bytes)}, "
+        f"{counted(summary.frames_decoded, 'frame')} decoded, "
+        f"{counted(summary.videos_with_decode_errors, 'video')} with decoding errors",
     }
     settings = {name: "none" if value is None else value for name, value in sorted(recipe(dataset.config).items())}
     return facts(pairs | settings)

@@ -25,8 +25,9 @@ def _judge_rejections(making: Making, arranged: Arranged) -> None:
     listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     example = f" For example {rejections[0].path}: {rejections[0].detail}." if rejections else ""
     if not arranged.rows:
+        none = "the only video cannot" if len(rejections) == 1 else f"none of the {len(rejections):,} videos can"
         raise BadInputError(
-            f"none of the {len(rejections)} videos can be used ({listed}).{example}",
+            f"{none} be used ({listed}).{example}",
             hint=_remedy(reasons),
         )
     # What is never opened is found again each time: it is new only where everything is.
