@@ -1,51 +1,29 @@
-"""Everything that vgan says to MLflow, in one module: runs, metrics, artifacts, the registry.
-
-The local run folder is the truth; `sync_run` brings MLflow up to date with it and can be called
-again at any time, so a server that was away gets what it missed. No Prefect in here.
-"""
+"""The MLflow run of a training run: parameters, lineage, curves, figures, pictures and the uploaded package."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import mlflow
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
 from mlflow.entities import Dataset as MlflowDataset
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
-from mlflow.entities.model_registry import ModelVersion as MlflowVersion
-from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
+from tasks.tracking.server import URI_VARIABLE, client
+from tasks.tracking.tags import EVALUATION_TAG, RUN_TAG, UPLOADED_TAG, WEIGHTS_TAG
 from vgan.config import IngestConfig, TrainConfig
-from vgan.errors import ConfigError, RegistryError
-from vgan.records import Dataset, Evaluation, GeneratorRecord, TrainedRun
-from vgan.registry.package import ENTRY_FILE, build_package, verify_package
+from vgan.records import Dataset, Evaluation, TrainedRun
+from vgan.registry.package import ENTRY_FILE, build_package
 from vgan.workspace import RunFolder, Workspace
 
-__all__ = ["MlflowVersion"]
-
-log = logging.getLogger(__name__)
-T = TypeVar("T")
-
-URI_VARIABLE = "MLFLOW_TRACKING_URI"
-DATABASE = "mlflow.db"  # in the workspace, when no server is named
-RUN_TAG = "vgan.run"
-WEIGHTS_TAG = "vgan.weights_sha256"
-PACKAGE_TAG = "vgan.package_sha256"
-EVALUATION_TAG = "vgan.evaluation_digest"
-VERDICT_TAG = "vgan.verdict"
-UPLOADED_TAG = "vgan.uploaded"  # "<sha256 of the weights> <sha256 of the package> <uri of the logged model>"
 METRICS_PER_CALL = 900  # MLflow takes at most 1000 in one call
 
 SIGNATURE = ModelSignature(
@@ -60,41 +38,6 @@ SIGNATURE = ModelSignature(
     ),
 )
 INPUT_EXAMPLE = (pd.DataFrame({"num_videos": [1]}), {"seed": 0, "label": "", "output": "array", "frames": 0})
-
-
-def tracking_uri(workspace: Workspace) -> str:
-    """MLFLOW_TRACKING_URI when the user set it, else the SQLite file of the workspace."""
-    return os.environ.get(URI_VARIABLE) or f"sqlite:///{workspace.root / DATABASE}"
-
-
-def client(workspace: Workspace) -> MlflowClient:
-    """A client of the workspace's tracking server and registry."""
-    asked, uri = os.environ.get(URI_VARIABLE), tracking_uri(workspace)
-    mlflow.set_tracking_uri(uri)
-    if asked is None:
-        # MLflow puts it into the environment, where the next call would take it for the user's own setting.
-        os.environ.pop(URI_VARIABLE, None)
-    return MlflowClient(uri)
-
-
-@contextmanager
-def registry_errors(doing: str, workspace: Workspace) -> Iterator[None]:
-    """Turn what MLflow raises into a RegistryError that says what was being done and where."""
-    try:
-        yield
-    except (MlflowException, OSError) as error:
-        said = str(error).replace(tracking_uri(workspace), shown_uri(workspace))
-        raise RegistryError(
-            f"{doing} at {shown_uri(workspace)} failed: {said[:300]}",
-            hint="Nothing local is lost; when the server answers again, run the same command.",
-        ) from error
-
-
-def shown_uri(workspace: Workspace) -> str:
-    """The tracking URI without a password, for people and records."""
-    scheme, separator, rest = tracking_uri(workspace).partition("://")
-    server, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{server.rpartition('@')[2]}{slash}{path}"
 
 
 def find_run(api: MlflowClient, experiment_id: str, run: str) -> str | None:
@@ -234,81 +177,3 @@ def _requirements() -> list[str]:
 
     names = ("mlflow", "torch", "numpy", "safetensors", "pydantic", "pandas", "ffmpeg-python")
     return [f"{name}=={version(name).partition('+')[0]}" for name in names]
-
-
-def find_version(api: MlflowClient, model_name: str, weights_sha256: str) -> MlflowVersion | None:
-    """The registered version with these weights: registering is idempotent by content."""
-    versions = api.search_model_versions(f"name='{model_name}'")
-    return next((v for v in versions if v.tags.get(WEIGHTS_TAG) == weights_sha256), None)
-
-
-def create_version(
-    workspace: Workspace, model_name: str, run_id: str, source: str, tags: dict[str, str], description: str
-) -> MlflowVersion:
-    """Register an uploaded model as the next version of `model_name`."""
-    api = client(workspace)
-    try:
-        api.get_registered_model(model_name)
-    except MlflowException:
-        api.create_registered_model(model_name, description="Video generator trained by vgan.")
-    model_id = source.removeprefix("models:/")
-    return api.create_model_version(
-        model_name, source, run_id=run_id, tags=tags, description=description, model_id=model_id
-    )
-
-
-def champion_version(api: MlflowClient, model_name: str, alias: str) -> MlflowVersion | None:
-    """The version that carries the alias, None when nobody does."""
-    try:
-        return api.get_model_version_by_alias(model_name, alias)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
-
-
-def resolve(workspace: Workspace, uri: str) -> MlflowVersion:
-    """The version that 'models:/NAME@ALIAS' or 'models:/NAME/VERSION' names; raises ConfigError."""
-    if not os.environ.get(URI_VARIABLE) and not (workspace.root / DATABASE).exists():
-        raise _unknown(workspace, uri, [])  # MLflow would make the database, and asking must write nothing
-    api = client(workspace)
-    name, at, alias = uri.removeprefix("models:/").partition("@")
-    try:
-        if at:
-            return api.get_model_version_by_alias(name, alias)
-        name, _, version = name.partition("/")
-        return api.get_model_version(name, version)
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
-        raise _unknown(workspace, uri, [model.name for model in api.search_registered_models()]) from error
-
-
-def _unknown(workspace: Workspace, uri: str, names: list[str]) -> ConfigError:
-    return ConfigError(
-        f"no registered model {uri!r} at {shown_uri(workspace)}.",
-        hint=f"Registered models: {', '.join(sorted(names)) or 'none'}. Write models:/NAME@champion or "
-        "models:/NAME/VERSION.",
-    )
-
-
-@contextmanager
-def downloaded(workspace: Workspace, version: MlflowVersion) -> Iterator[tuple[Path, GeneratorRecord]]:
-    """The verified package of a registered version in a temporary folder."""
-    with tempfile.TemporaryDirectory(prefix="vgan-model-") as scratch:
-        uri = f"models:/{version.name}/{version.version}"
-        client(workspace)
-        with registry_errors(f"downloading {uri}", workspace):
-            local = download_artifacts(artifact_uri=uri, dst_path=scratch)
-        package = Path(local) / "artifacts" / "generator"
-        yield package, verify_package(package, version.tags.get(PACKAGE_TAG))
-
-
-def best_effort(doing: str, call: Callable[[], T]) -> T | None:
-    """Run `call`; training must not stop because a tracking server is away, so a failure is only logged."""
-    try:
-        return call()
-    except Exception as error:
-        # The text may hold the server's address with a password; its kind is enough to go on.
-        log.warning("%s failed (%s); it is made up for later", doing, type(error).__name__)
-        return None

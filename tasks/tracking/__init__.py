@@ -1,0 +1,40 @@
+"""Everything that vgan says to MLflow: runs, metrics, artifacts, the registry; nothing else of tasks imports it.
+
+The local run folder is the truth; `sync_run` brings MLflow up to date with it and can be called
+again at any time, so a server that was away gets what it missed. No Prefect in here.
+"""
+
+from __future__ import annotations
+
+from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+
+from tasks.tracking.runs import experiment, find_run, finish_run, settings, sync_run, upload_model
+from tasks.tracking.server import best_effort, client, registry_errors, shown_uri, tracking_uri
+from tasks.tracking.tags import EVALUATION_TAG, PACKAGE_TAG, RUN_TAG, UPLOADED_TAG, VERDICT_TAG, WEIGHTS_TAG
+from tasks.tracking.versions import champion_version, create_version, downloaded, find_version, resolve
+
+__all__ = [
+    "EVALUATION_TAG",
+    "PACKAGE_TAG",
+    "RUN_TAG",
+    "UPLOADED_TAG",
+    "VERDICT_TAG",
+    "WEIGHTS_TAG",
+    "MlflowVersion",
+    "best_effort",
+    "champion_version",
+    "client",
+    "create_version",
+    "downloaded",
+    "experiment",
+    "find_run",
+    "find_version",
+    "finish_run",
+    "registry_errors",
+    "resolve",
+    "settings",
+    "shown_uri",
+    "sync_run",
+    "tracking_uri",
+    "upload_model",
+]
