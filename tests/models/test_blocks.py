@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from vgan.models.blocks import Film, Residual, legendre, pixel_norm
+from vgan.models.blocks import Film, Residual, costly, legendre, pixel_norm
 
 
 def test_legendre_paths_are_numpys_legendre_polynomials():
@@ -41,3 +41,12 @@ def test_film_with_zero_weights_is_the_identity():
     torch.nn.init.zeros_(film.affine.weight)
     x_NCHW = torch.randn(2, 3, 4, 4)
     assert torch.equal(film(x_NCHW, torch.randn(2, 6)), x_NCHW)
+
+
+def test_what_a_layer_draws_adds_its_price_to_the_gradient_and_changes_no_pixel():
+    x = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True)
+    paid = costly(x, 0.7)
+    assert torch.equal(paid, x)
+    (got,) = torch.autograd.grad(paid.pow(3).sum(), x)
+    (wanted,) = torch.autograd.grad(x.pow(3).sum() + 0.7 * x.square().mean(), x)
+    assert torch.allclose(got, wanted, rtol=0, atol=1e-12)

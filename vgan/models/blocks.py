@@ -6,6 +6,8 @@ Shapes: N images, B clips, T frames, C channels, H height, W width, D features, 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -107,3 +109,27 @@ def _to_and_fro(times_T: Tensor, span: int) -> tuple[Tensor, Tensor]:
     inside_T = torch.minimum(phase_T, 2 * span + 2 - phase_T).clamp(0, span)
     late_T, early_T = ((phase_T - end).clamp(0, 2) for end in (span, 2 * span + 2))
     return inside_T, (late_T - late_T.square() / 2) - (early_T - early_T.square() / 2)
+
+
+class _Costly(torch.autograd.Function):
+    """The identity; backward adds the gradient of `weight` times the mean square."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.weight = weight
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        return grads[0] + (2 * ctx.weight / x.numel()) * x, None
+
+
+def costly(x: Tensor, weight: float) -> Tensor:
+    """`x` itself, whose mean square, times `weight`, counts as part of whatever loss is made of it.
+
+    What a layer draws then has a price, without the loss having to know of the layer.
+    """
+    apply = cast(Callable[..., Tensor], _Costly.apply)  # pyright: ignore[reportUnknownMemberType]
+    return apply(x, weight)

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import ConfigError
-from .blocks import Film, Residual, activate, conv, legendre, linear, pixel_norm, spread_over_subpixels_
+from .blocks import Film, Residual, activate, conv, costly, legendre, linear, pixel_norm, spread_over_subpixels_
 from .interface import Discriminator, Generator
 from .network import ClipShape, R3Discriminator, R3Generator
 from .sprites import Sprites
 
 FRAME_GAIN = 0.03  # of what each frame draws for itself at first: a clip starts as sprites over a still picture
-FRAME_PACE = 0.02  # and learns to draw so much more slowly, or it draws what sprites have not yet learnt to
+FRAME_PACE = 0.02  # and learns to draw so much more slowly, or it draws what sprites have not yet learnt to;
+FRAME_COST = 1.0  # for the same reason each frame pays for what it draws
 DARK = -1.0  # the still picture at first, before tanh
 
 
@@ -60,8 +61,8 @@ class R3GeneratorNetwork(Generator):
         content_BD, path_BTP = self.codes(z_BZ, self.one_hot(label_B, z_BZ), times_T)
         features_BCHW = self.still(content_BD)
         still_B3HW = self.still_head(features_BCHW)
-        frames_N3HW = self.frame_head(self.frames(content_BD, path_BTP))
-        frames_BT3HW = frames_N3HW.unflatten(0, path_BTP.shape[:2])
+        frames_N3HW = costly(self.frame_head(self.frames(content_BD, path_BTP)), FRAME_COST)
+        frames_BT3HW = frames_N3HW.reshape(*path_BTP.shape[:2], *frames_N3HW.shape[1:])
         picture_BT3HW = torch.tanh(still_B3HW[:, None] + frames_BT3HW)
         return self.sprites(picture_BT3HW, features_BCHW, content_BD, path_BTP).transpose(1, 2)
 
@@ -114,7 +115,7 @@ class Frames(nn.Module):
         code_ND = code_BD.repeat_interleave(path_BTP.shape[1], 0)
         for stage, film in zip(self.stages, self.films, strict=True):
             x_NCHW = film(stage(x_NCHW), code_ND)
-        return activate(x_NCHW)
+        return activate(pixel_norm(x_NCHW))  # or features that grow would get around the pace of the head
 
 
 class Stage(nn.Module):

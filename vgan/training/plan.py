@@ -23,7 +23,7 @@ from ..workspace import RunFolder, Workspace
 from .recipe import Recipe, recipe_for
 
 MOST_STEPS = 99_999_999  # names of checkpoints have eight digits
-TRAINING_CODE = 2  # raised whenever the same configuration would give other weights than before
+TRAINING_CODE = 3  # raised whenever the same configuration would give other weights than before
 
 # Fields of TrainConfig that do not change what is learned: a run may be resumed with others.
 NOT_LEARNED = frozenset({"device", "threads", "checkpoints", "deterministic", "compile", "processes"})
@@ -82,7 +82,7 @@ def resolve(dataset: Dataset, config: TrainConfig, init: str | None = None) -> R
         fps=ingest.fps,
         config=config,
         network=r3_network(config.preset, shape),
-        recipe=recipe_for(config.preset, config.batch),
+        recipe=recipe_for(config.preset, config.batch, shape.frames * shape.height * shape.width),
         init_sha256=init,
     )
 
