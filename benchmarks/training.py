@@ -134,7 +134,7 @@ def make(
         if not channels_last:
             model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
         model.to(device)
-    chosen = Recipe.model_validate({**recipe_for(options.preset, batch).model_dump(), **recipe})
+    chosen = Recipe.model_validate({**recipe_for(options.preset, batch, frames * size * size).model_dump(), **recipe})
     state = TrainState.start(*models, chosen, compiled=compiled)
     real_BCTHW = torch.randint(0, 256, (chosen.batch, 3, frames, size, size), dtype=torch.uint8).to(device)
     label_B = torch.arange(chosen.batch, device=device) % 4

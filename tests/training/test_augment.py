@@ -128,8 +128,8 @@ def test_the_probability_rises_by_a_share_of_the_budget_whatever_the_batch():
         augmentation = Augmentation.start(CPU)
         augmentation.sign.fill_(1.0)
         for _ in range(48_000 // batch):
-            augmentation.adapt(1.0, batch, 800_000)
-        assert float(augmentation.probability) == pytest.approx(48_000 / (RISE * 800_000), rel=1e-3)
+            augmentation.adapt(1.0, batch, 2_000_000)
+        assert float(augmentation.probability) == pytest.approx(48_000 / (RISE * 2_000_000), rel=1e-3)
 
 
 def test_in_a_short_run_hardly_anything_is_augmented():

@@ -37,3 +37,9 @@ def test_the_average_forgets_half_in_its_half_life_and_sooner_at_the_beginning()
 def test_a_batch_that_is_asked_for_replaces_the_presets():
     assert recipe_for("tiny", 5).batch == 5
     assert recipe_for("base", None).batch > recipe_for("tiny", None).batch
+
+
+def test_the_penalties_weigh_more_the_more_pixels_share_one_gradient():
+    plain, finer = recipe_for("tiny", None), recipe_for("tiny", None, 16 * 64 * 64)
+    assert finer.gamma(0, 10**6) == pytest.approx(8 * plain.gamma(0, 10**6))
+    assert finer.gamma(10**6, 10**6) == pytest.approx(8 * plain.gamma(10**6, 10**6))

@@ -12,6 +12,8 @@ from pydantic import Field
 
 from ..config import Spec
 
+MEASURED_PIXELS = 8 * 32 * 32  # of the clips for which the penalties' default weights were found
+
 
 class Recipe(Spec):
     """The constants of a run; all shares are of the whole budget in clips."""
@@ -78,6 +80,20 @@ class Recipe(Spec):
         return 0.5 ** (self.batch / half_life)
 
 
-def recipe_for(preset: str, batch: int | None) -> Recipe:
-    """The recipe of a preset; `batch` replaces the preset's."""
-    return Recipe(batch=batch or {"tiny": 8, "small": 32, "base": 64}[preset])
+def recipe_for(preset: str, batch: int | None, pixels: int = MEASURED_PIXELS) -> Recipe:
+    """The recipe of a preset.
+
+    The same clip in twice the pixels has a gradient half as long in each, and so half the sum of its squares: the
+    penalties' weight grows with the number of pixels.
+
+    Args:
+        preset: its name.
+        batch: replaces the preset's; None does not.
+        pixels: of all frames of a clip.
+    """
+    finer, plain = pixels / MEASURED_PIXELS, Recipe()
+    return Recipe(
+        batch=batch or {"tiny": 8, "small": 32, "base": 64}[preset],
+        gamma_start=plain.gamma_start * finer,
+        gamma_end=plain.gamma_end * finer,
+    )
