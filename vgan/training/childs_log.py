@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"{__package__}.process")  # it is the supervisor who says it
 
 TAIL_LINES = 12
 # Lines that people are told at once begin so: level, and for what is no warning the module that says it.
@@ -32,7 +32,7 @@ class ChildsLog:
             for prefix, level in TOLD:
                 if line.startswith(prefix):
                     text = line[len(prefix) :].decode(errors="replace")
-                    log.log(level, "%s", text)
+                    (log.warning if level == logging.WARNING else log.info)("%s", text)
                     news = text if level == logging.INFO else news
         return news
 
