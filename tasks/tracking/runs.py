@@ -120,6 +120,7 @@ def finish_run(workspace: Workspace, run_id: str, trained: TrainedRun, evaluatio
     folder = workspace.run(trained.run)
     figures = {f"eval/{m.name}": m.value for m in evaluation.metrics}
     figures |= {f"eval/{m.name}_floor": m.floor for m in evaluation.metrics}
+    figures |= {f"eval/{m.name}_score": m.score for m in evaluation.metrics if m.score is not None}
     figures |= {f"probe/{name}": value for name, value in evaluation.probes.items()}
     metrics = [Metric(key, value, _milliseconds(), trained.steps) for key, value in figures.items()]
     tags = {

@@ -95,6 +95,7 @@ def test_the_version_links_to_a_run_with_its_parameters_lineage_and_curves(works
     assert run.inputs.dataset_inputs[0].dataset.digest == dataset.digest()[:32]
     assert [m.step for m in api.get_metric_history(version.mlflow_run_id, "loss_d")] == [1, 2, 3]
     assert run.data.metrics["eval/frechet"] == 1.0
+    assert (run.data.metrics["eval/frechet_floor"], run.data.metrics["eval/frechet_score"]) == (0.1, 0.1)
 
 
 def test_metrics_that_mlflow_missed_are_replayed_once(workspace: Workspace, make_run, dataset: Dataset) -> None:
