@@ -17,6 +17,8 @@ from .config import NOT_OF_CONTENT, EvaluateConfig, IngestConfig, TrainConfig
 from .errors import ConfigError, CorruptDataError
 
 Split = Literal["train", "heldout"]
+# Of the gate: the alias moves, it moves although a check failed, a version without the alias, or no version.
+Outcome = Literal["promoted", "forced", "registered", "refused"]
 REJECTIONS_SHOWN = 1000  # of an IngestReport; the batches hold all
 INGEST_VERSION = 2  # of decoding, cutting and writing: with another, equal videos would give other bytes
 SCHEMA: Literal[1] = 1  # of every record; a reader refuses newer ones
@@ -282,9 +284,9 @@ class Metric(Record):
     low: float  # 95 % interval over half-samples
     high: float
     floor: float  # the same metric between two halves of the held-out real clips, at the same counts
-    controls: dict[str, float]  # of real clips spoilt on purpose: "frozen", "shuffled", "noise", ...
+    controls: dict[str, float]  # of clips spoilt on purpose ("frozen", "noise", ...) and of training clips ("copied")
     score: float | None  # calibrated: 0 at the floor, 1 at the worst control; None when no control is worse than that
-    draws: tuple[float, ...]  # the value of each half-sample; equal seeds draw the same real clips for every generator
+    draws: tuple[float, ...]  # the value of each half-sample in order; the real halves are the same for every generator
     better: Literal["lower", "higher"]
     real_clips: int  # on each side of one comparison
     fake_clips: int
@@ -308,10 +310,53 @@ class Evaluation(Record):
     diversity: float  # mean distance between samples over that between real clips, 0 when collapsed
     primary: str  # the metric that decides
     guards: tuple[str, ...]  # metrics that must not get worse
+    halves: Literal["videos", "clips"] = "clips"  # what stayed whole when the held-out clips were cut in halves
+    training_clips: int = 0  # among which copies were looked for
+    timings: dict[str, float] = {}  # seconds by part of the work, of this machine and hour: no part of the digest
+
+    def digest(self) -> str:
+        """sha256 of all but the timings, so that evaluating again gives the same."""
+        return digest_of(self.model_dump(mode="json", exclude={"timings"}))
 
     def metric(self, name: str) -> Metric:
         """The metric of that name; raises KeyError."""
         return next(m for m in self.metrics if m.name == name)
+
+
+class Check(Record):
+    """One question that the gate asked."""
+
+    name: str  # "finite", "variety", "memorisation", "clips", "comparable", "first", or the name of a metric
+    passed: bool
+    said: str  # the answer, a sentence with its figures
+    figures: dict[str, float | None] = {}  # what the answer rests on; None for what is not finite
+
+
+class Verdict(Record):
+    """What the gate made of a run: runs/<run>/verdict.json."""
+
+    run: str
+    rival: str | None  # run of the champion that it was compared with; None when it was compared with none
+    outcome: Outcome
+    tolerance: float  # by which a guard could be worse, in calibrated score
+    checks: tuple[Check, ...]
+
+    @property
+    def register(self) -> bool:
+        """Whether a version is made of it."""
+        return self.outcome != "refused"
+
+    @property
+    def promote(self) -> bool:
+        """Whether the alias moves to it."""
+        return self.outcome in ("promoted", "forced")
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The answers, in sentences; of a forced promotion, and of a refusal, that it is one comes first."""
+        failed = ", ".join(check.name for check in self.checks if not check.passed)
+        first = (f"Promoted by force, against the gate, which failed it on: {failed}.",)
+        return (*(first if self.outcome == "forced" else ()), *(check.said for check in self.checks))
 
 
 class ModelVersion(Record):
@@ -324,7 +369,8 @@ class ModelVersion(Record):
     alias: str
     champion: bool  # carries the alias after this call
     unchanged: bool  # was registered before by an earlier call
-    verdict: str  # one sentence
+    outcome: Outcome  # what the gate made of it when it was registered
+    verdict: str  # the gate's reasons, in sentences
     model_uri: str  # "models:/<name>/<version>"
     mlflow_run_id: str
     tracking_uri: str

@@ -159,9 +159,19 @@ class RunFolder:
         return self.path / "champion-evaluation.json"
 
     @property
+    def verdict(self) -> Path:
+        """The Verdict of the last registration; not there before one."""
+        return self.path / "verdict.json"
+
+    @property
     def report(self) -> Path:
         """The self-contained page for people."""
         return self.path / "report.html"
+
+    @property
+    def card(self) -> Path:
+        """The model card, Markdown."""
+        return self.path / "MODEL_CARD.md"
 
 
 @dataclass(frozen=True)
@@ -238,6 +248,10 @@ class Workspace:
     def initial(self, sha256: str) -> Path:
         """Weights that a run starts from, kept under their hash; their record is beside them."""
         return self.root / "initial" / f"{sha256}.safetensors"
+
+    def real_side(self, dataset: str, key: str) -> Path:
+        """What evaluations know of the real clips of a dataset, by its version, the protocol and the configuration."""
+        return self.root / "evaluation" / dataset / f"{key}.safetensors"
 
     def model_lease(self, model_name: str) -> Path:
         """Lease of the one registration that may move this model's alias from this workspace."""

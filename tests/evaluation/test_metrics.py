@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from vgan.evaluation.calibration import BETTER, Points, compare
 from vgan.evaluation.features import embed
 from vgan.evaluation.metrics import (
     frechet,
@@ -14,6 +13,8 @@ from vgan.evaluation.metrics import (
 )
 from vgan.evaluation.space import Space
 from vgan.evaluation.spoil import CONTROLS
+from vgan.evaluation.suite import FIGURES, compare
+from vgan.evaluation.views import Views, embedding_views
 
 
 def gaussian(num, dimensions, seed):
@@ -144,11 +145,12 @@ def halves(shapes64):
     space = Space.fit(embed(clips), 2)
 
     def points(some, their_labels):
-        return Points.of(space, embed(some), their_labels)
+        return space.place(Views(embedding_views(some)), their_labels, np.zeros((1, 64)))
 
     return clips, labels, points
 
 
+BETTER = {figure.name: figure.better for figure in FIGURES}
 CLAIMS = [
     *[("frechet", damage) for damage in CONTROLS],
     *[("motion", damage) for damage in CONTROLS],

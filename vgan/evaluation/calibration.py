@@ -8,15 +8,18 @@ averaged over all draws. A control is f(A, spoilt B), averaged over the first dr
 The interval holds the middle 95 % of the draws. Half-samples without replacement vary as much as
 the whole sample's estimate does (delete-half jackknife, Shao and Wu 1989), and unlike a bootstrap
 with replacement they hold no clip twice, which would ruin neighbour counts and bias the Frechet
-distance. Halves are by clip: two clips of one video may lie on either side, so the floor says
-what the best possible generator would reach, not what another set of videos would.
+distance.
 
-Shapes: N clips, K coordinates.
+Halves are cut between groups of videos, never through one, wherever there are enough of them: two
+clips of one video on both sides would make a floor that no model of other videos could reach.
+Where there are too few videos for that, halves are by clip and the evaluation says so.
+
+Shapes: N clips.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,45 +28,18 @@ from numpy.typing import NDArray
 
 from ..records import Metric
 from . import probes
-from .features import Embedding
-from .metrics import frechet, kernel_distance, neighbourhoods
 from .probes import Traits
-from .space import Space
+from .suite import COMPARISONS, Comparison, Figure
+from .views import Views
 
-MOST_PER_SIDE = 1024  # keeps a draw's distance matrices at 8 MB and all draws within a minute
-CONTROL_DRAWS = 20
-FEWEST_HELDOUT = 4  # two a side
+MOST_PER_SIDE = 1024  # keeps a draw's distance matrices at 8 MB
+FEWEST_HELDOUT = 4  # clips, two a side
+FEWEST_GROUPS = 8  # of videos, for halves between them; with fewer all draws are much the same halves
 
 Labels = NDArray[np.int64]
-BETTER: dict[str, Literal["lower", "higher"]] = {
-    "frechet": "lower",
-    "motion": "lower",
-    "precision": "higher",
-    "recall": "higher",
-    "density": "higher",
-    "coverage": "higher",
-}
-PRIMARY = "frechet"
-GUARDS = ("recall", "motion")
-
-
-@dataclass(frozen=True)
-class Points:
-    """N clips in the space of comparison."""
-
-    clip_NK: NDArray[np.float64]
-    motion_NK: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, space: Space, embedding: Embedding, labels_N: Labels) -> Points:
-        """Place embedded clips of these labels."""
-        return cls(space.clip(embedding, labels_N), space.motion(embedding, labels_N))
-
-    def __len__(self) -> int:
-        return len(self.clip_NK)
-
-    def __getitem__(self, indices: Labels) -> Points:
-        return Points(self.clip_NK[indices], self.motion_NK[indices])
+Double = NDArray[np.float64]
+Halves = Literal["videos", "clips"]
+Tick = Callable[[str], None]  # called after each draw with the first figure's name
 
 
 @dataclass(frozen=True)
@@ -75,82 +51,148 @@ class Draw:
     fake: Labels
 
 
-def side_count(heldout: int, generated: int) -> int:
-    """n: clips on each side of a comparison."""
-    return min(heldout // 2, generated, MOST_PER_SIDE)
+@dataclass(frozen=True)
+class Draws:
+    """The comparisons to make."""
+
+    each: tuple[Draw, ...]
+    halves: Halves  # what was kept whole when the held-out clips were cut in two
+    count: int  # n: clips on each side of each comparison
 
 
-def draw_halves(heldout: int, generated: int, draws: int, seed: int) -> list[Draw]:
-    """The comparisons to make; a function of its arguments alone."""
-    n = side_count(heldout, generated)
-    rng = np.random.default_rng([seed, 1])
-    orders = [(rng.permutation(heldout), rng.permutation(generated)) for _ in range(draws)]
-    return [Draw(real[:n], real[n : 2 * n], fake[:n]) for real, fake in orders]
+def draw_halves(groups_N: Labels, generated: int, draws: int, seed: int) -> Draws:
+    """The comparisons to make; a function of its arguments alone.
+
+    Args:
+        groups_N: of the held-out clips: those of equal number stay together if they can.
+        generated: clips to choose from.
+        draws: how many.
+        seed: the real halves depend on it and the groups alone.
+    """
+    rng, fake_rng = np.random.default_rng([seed, 1]), np.random.default_rng([seed, 4])
+    sides = [_cut(groups_N, rng) for _ in range(draws)]
+    halves: Halves = "videos"
+    if len(np.unique(groups_N)) < FEWEST_GROUPS or min(map(_smaller, sides)) < len(groups_N) // 4:
+        halves = "clips"
+        sides = [_cut(np.arange(len(groups_N)), rng) for _ in range(draws)]
+    n = min(*map(_smaller, sides), generated, MOST_PER_SIDE)
+    each = [Draw(one[:n], other[:n], fake_rng.permutation(generated)[:n]) for one, other in sides]
+    return Draws(tuple(each), halves, n)
 
 
-def compare(real: Points, fake: Points) -> dict[str, float]:
-    """All metrics between two sets of equal count, by name."""
-    near = neighbourhoods(real.clip_NK, fake.clip_NK)
-    return {
-        "frechet": frechet(real.clip_NK, fake.clip_NK),
-        "motion": kernel_distance(real.motion_NK, fake.motion_NK),
-        "precision": near.precision,
-        "recall": near.recall,
-        "density": near.density,
-        "coverage": near.coverage,
-    }
+def _cut(groups_N: Labels, rng: np.random.Generator) -> tuple[Labels, Labels]:
+    """Two disjoint halves in random order: groups at random fill the first one as far as they fit."""
+    _, group_N, sizes = np.unique(groups_N, return_inverse=True, return_counts=True)
+    order = rng.permutation(len(sizes))
+    fits = np.zeros(len(sizes), np.bool_)
+    fits[order] = np.cumsum(sizes[order]) <= len(groups_N) // 2
+    clips = rng.permutation(len(groups_N))
+    chosen = fits[group_N[clips]]
+    return clips[chosen], clips[~chosen]
+
+
+def _smaller(sides: tuple[Labels, Labels]) -> int:
+    return min(map(len, sides))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What is the same for every generator: the figures of real clips, plain and spoilt, by name."""
+
+    floors: Mapping[str, Double]  # of each draw
+    controls: Mapping[str, Mapping[str, float]]  # by control and figure
+
+
+def refer(
+    real: Views,
+    controls: Mapping[str, Views],
+    draws: Draws,
+    comparisons: Sequence[Comparison] = COMPARISONS,
+    tick: Tick = lambda _what: None,
+) -> Reference:
+    """Floors and controls.
+
+    Args:
+        real: held-out clips.
+        controls: by name, all the held-out clips spoilt in one way, in the same order.
+        draws: from `draw_halves`.
+        comparisons: what is computed, as far as `real` has the views for it.
+        tick: called after each draw.
+    """
+    floors: dict[str, Double] = {}
+    spoilt: dict[str, dict[str, float]] = {name: {} for name in controls}
+    for comparison in (c for c in comparisons if c.view in real):
+        floors |= _columns(comparison, real, real, [(d.real, d.other_real) for d in _first(draws, comparison)], tick)
+        few = [(d.real, d.other_real) for d in _first(draws, comparison)[: comparison.control_draws]]
+        for name, views in controls.items():
+            found = _columns(comparison, real, views, few, tick)
+            spoilt[name] |= {figure: float(values.mean()) for figure, values in found.items()}
+    return Reference(floors, spoilt)
 
 
 def calibrate(
-    real: Points,
-    fake: Points,
-    controls: Mapping[str, Points],
-    draws: list[Draw],
-    tick: Callable[[], None] = lambda: None,
+    real: Views,
+    fake: Views,
+    reference: Reference,
+    draws: Draws,
+    comparisons: Sequence[Comparison] = COMPARISONS,
+    tick: Tick = lambda _what: None,
 ) -> tuple[Metric, ...]:
-    """All metrics with floor, controls and interval.
+    """All figures with floor, controls and interval.
 
     Args:
         real: held-out clips.
         fake: generated clips.
-        controls: by name, all the held-out clips spoilt in one way, in the same order.
+        reference: from `refer` with the same `real`, `draws` and `comparisons`.
         draws: from `draw_halves`.
+        comparisons: what is computed, as far as `real` has the views for it.
         tick: called after each draw.
     """
-    values: list[dict[str, float]] = []
-    floors: list[dict[str, float]] = []
-    for draw in draws:
-        half = real[draw.real]
-        values.append(compare(half, fake[draw.fake]))
-        floors.append(compare(half, real[draw.other_real]))
-        tick()
-    few = draws[:CONTROL_DRAWS]
-    worse = {c: [compare(real[d.real], points[d.other_real]) for d in few] for c, points in controls.items()}
-    count = len(draws[0].real)
-    return tuple(_metric(name, values, floors, worse, count) for name in BETTER)
+    metrics: list[Metric] = []
+    for comparison in (c for c in comparisons if c.view in real):
+        pairs = [(d.real, d.fake) for d in _first(draws, comparison)]
+        values = _columns(comparison, real, fake, pairs, tick)
+        metrics += [_metric(figure, values[figure.name], reference, draws.count) for figure in comparison.figures]
+    return tuple(metrics)
 
 
-def _metric(
-    name: str,
-    values: list[dict[str, float]],
-    floors: list[dict[str, float]],
-    worse: dict[str, list[dict[str, float]]],
-    count: int,
-) -> Metric:
-    figures = np.array([value[name] for value in values])
-    low, high = np.quantile(figures, (0.025, 0.975))
-    value, floor = float(figures.mean()), float(np.mean([floor[name] for floor in floors]))
-    controls = {control: float(np.mean([f[name] for f in figures])) for control, figures in worse.items()}
+def count_draws(draws: int, controls: int, comparisons: Sequence[Comparison] = COMPARISONS) -> tuple[int, int]:
+    """How often `refer` and `calibrate` call `tick`."""
+    each = [min(draws, c.draws) for c in comparisons]
+    few = [min(n, c.control_draws) for n, c in zip(each, comparisons, strict=True)]
+    return sum(each) + controls * sum(few), sum(each)
+
+
+def _first(draws: Draws, comparison: Comparison) -> tuple[Draw, ...]:
+    return draws.each[: comparison.draws]
+
+
+def _columns(
+    comparison: Comparison, left: Views, right: Views, pairs: Sequence[tuple[Labels, Labels]], tick: Tick
+) -> dict[str, Double]:
+    """The values of each figure in each draw, by name."""
+    rows: list[tuple[float, ...]] = []
+    for number, (some, others) in enumerate(pairs):
+        rows.append(comparison.measure(left[comparison.view][some], right[comparison.view][others], number))
+        tick(comparison.figures[0].name)
+    columns = np.array(rows, np.float64).T
+    return {figure.name: column for figure, column in zip(comparison.figures, columns, strict=True)}
+
+
+def _metric(figure: Figure, values: Double, reference: Reference, count: int) -> Metric:
+    low, high = np.quantile(values, (0.025, 0.975))
+    value, floor = float(values.mean()), float(reference.floors[figure.name].mean())
+    controls = {control: figures[figure.name] for control, figures in sorted(reference.controls.items())}
     return Metric(
-        name=name,
+        name=figure.name,
         value=value,
         low=float(low),
         high=float(high),
         floor=floor,
         controls=controls,
-        score=calibrated(value, floor, controls, BETTER[name]),
-        draws=tuple(float(figure) for figure in figures),
-        better=BETTER[name],
+        score=calibrated(value, floor, controls, figure.better),
+        draws=tuple(float(value) for value in values),
+        better=figure.better,
         real_clips=count,
         fake_clips=count,
     )
@@ -168,14 +210,14 @@ def calibrated(
 
 
 def calibrate_probes(
-    real: Traits, real_labels_N: Labels, fake: Traits, fake_labels_N: Labels, draws: list[Draw]
+    real: Traits, real_labels_N: Labels, fake: Traits, fake_labels_N: Labels, draws: Draws
 ) -> tuple[dict[str, float], dict[str, float]]:
     """The probes of `shapes` of the generated and of the real clips; `cells` is averaged over the draws."""
     of_fake = probes.summarise(fake, fake_labels_N, real, real_labels_N)
     of_real = probes.summarise(real, real_labels_N, real, real_labels_N)
     made: list[float] = []
     floor: list[float] = []
-    for draw in draws:
+    for draw in draws.each:
         wanted = (real.cell[draw.real], real_labels_N[draw.real])
         made.append(probes.covered_cells(fake.cell[draw.fake], fake_labels_N[draw.fake], *wanted))
         floor.append(probes.covered_cells(real.cell[draw.other_real], real_labels_N[draw.other_real], *wanted))

@@ -2,13 +2,16 @@
 
 The dataset's current version is used, not the one that was trained on, so that a champion and its
 challenger meet on the same clips. Equal weights, dataset version, configuration and protocol give
-equal figures on one machine, and are not computed twice.
+equal figures on one machine, and are not computed twice; what concerns the real clips alone is
+computed once for all generators (real_cache.py).
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,34 +20,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import EvaluateConfig
-from ..data.buckets.published import ensure_local
-from ..data.loading.loader import ClipSet
 from ..data.manifest import load_dataset
-from ..data.shapes import DIRECTIONS
-from ..errors import ConfigError, CorruptDataError
+from ..errors import ConfigError, CorruptDataError, VganError
 from ..progress import Progress, silent
-from ..records import Dataset, Evaluation, GeneratorRecord, Metric, TrainedRun
+from ..records import Dataset, Evaluation, GeneratorRecord, TrainedRun
 from ..sampling import Sampler
 from ..storage import read_bytes, write_atomic
 from ..workspace import RunFolder, Workspace
-from . import features, probes
-from .calibration import GUARDS, PRIMARY, Draw, Points, calibrate, calibrate_probes, draw_halves
-from .evidence import FakeSide, RealSide, fake_side, real_side, spoilt_embeddings
+from .calibration import Draws, calibrate, calibrate_probes, count_draws
+from .evidence import FakeSide, fake_side, one_again, read_clips
+from .features import Embedding
 from .metrics import spread
+from .neighbours import nearest
+from .real_cache import keep_real_side, load_real_side
+from .real_side import RealSide, make_real_side, open_training, protocol, real_key, real_work
 from .report import report_html
-from .space import Space
-from .spoil import CONTROLS
+from .suite import GUARDS, PRIMARY
+from .views import Views
 
-VERSION = 1  # raise whenever equal clips would give other figures
+log = logging.getLogger(__name__)
+
 MOST_FOR_DIVERSITY = 1024
+NEAREST_SHOWN = 4
 
 UInt8 = NDArray[np.uint8]
 Labels = NDArray[np.int64]
-
-
-def protocol() -> str:
-    """Name of the code behind the figures: those of another protocol cannot be compared."""
-    return f"heldout-halves-{VERSION}/random-conv3d-{features.fingerprint()}"
+Nearest = tuple[UInt8, UInt8, float]  # generated clip, training clip, distance over the usual one
 
 
 def evaluate(
@@ -59,7 +60,7 @@ def evaluate(
 
     Raises:
         ConfigError: unknown run or dataset, or a generator of other clips than the dataset's.
-        BadInputError: too few held-out clips.
+        BadInputError: too few held-out clips, or no training clip.
         CorruptDataError: shards or weights do not match their records.
     """
     folder = workspace.run(run)
@@ -69,7 +70,15 @@ def evaluate(
     if found is not None:
         return found, True
     assessed = _assess(folder.generator, workspace, dataset, run, config, progress)
-    page = report_html(trained, dataset, assessed.evaluation, assessed.real, assessed.fake, _curves(folder.metrics))
+    page = report_html(
+        trained,
+        dataset,
+        assessed.evaluation,
+        assessed.real.shown_NTHWC,
+        assessed.fake.shown_NTHWC,
+        _curves(folder.metrics),
+        _nearest(workspace, dataset, config, assessed),
+    )
     write_atomic(folder.report, page.encode())
     write_atomic(folder.evaluation, assessed.evaluation.to_json())
     return assessed.evaluation, False
@@ -121,17 +130,23 @@ def _existing(folder: RunFolder, trained: TrainedRun, dataset: Dataset, config: 
 @dataclass(frozen=True)
 class _Assessed:
     evaluation: Evaluation
-    real: UInt8  # clips to show, [N, T, H, W, 3]
-    fake: UInt8
+    real: RealSide
+    fake: FakeSide
+    sampler: Sampler
 
 
 class _Meter:
-    """Adds up what is done."""
+    """Adds up what is done, and the seconds since the last call under what they were spent on."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self.progress, self.total, self.done = progress, total, 0
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
 
     def __call__(self, count: int, what: str) -> None:
+        now = time.perf_counter()
+        self.seconds[what] = self.seconds.get(what, 0.0) + now - self._last
+        self._last = now
         self.done += count
         self.progress(min(self.done, self.total), self.total, what)
 
@@ -141,19 +156,23 @@ def _assess(
 ) -> _Assessed:
     sampler = Sampler(folder)
     _check_fits(sampler.record, dataset)
-    ensure_local(workspace, dataset, "heldout")
-    clips = ClipSet(workspace.dataset(dataset.name), dataset, "heldout")
-    heldout = min(len(clips), config.clips)
-    meter = _Meter(progress, heldout + config.clips + len(CONTROLS) * heldout + config.bootstrap)
-    measured = dataset.labels == DIRECTIONS
-    try:
-        real = real_side(clips, config, measured, meter)
-        fake = fake_side(sampler, real.labels_N, config, measured, meter)
-        draws = draw_halves(len(real.labels_N), len(fake.labels_N), config.bootstrap, config.seed)
-        metrics, diversity = _figures(clips, dataset, real, fake, draws, config, meter)
-    finally:
-        clips.close()
-    of_fake, of_real = _probes(dataset, real, fake, draws)
+    key = real_key(dataset, config)
+    kept = workspace.real_side(dataset.name, key)
+    real = load_real_side(kept, key, len(dataset.labels))
+    total = config.clips + count_draws(config.bootstrap, 0)[1] + (real_work(dataset, config) if real is None else 0)
+    meter = _Meter(progress, total)
+    if real is None:
+        real = make_real_side(workspace, dataset, config, meter)
+        keep_real_side(kept, key, real)
+    else:
+        meter(0, "real clips: kept")
+    fake = fake_side(sampler, real.labels_N, config, real.traits is not None, meter)
+    draws = real.draws(config)
+    placed = real.space.place(fake.views, fake.labels_N, real.train_MK)
+    metrics = calibrate(real.views, placed, real.reference, draws, tick=lambda what: meter(1, f"generated: {what}"))
+    of_fake, of_real = _probes(real, fake, draws)
+    diversity = _diversity(real, placed, fake.labels_N)
+    meter(total - meter.done, "summing up")
     evaluation = Evaluation(
         run=run,
         weights_sha256=sampler.record.weights_sha256,
@@ -170,8 +189,11 @@ def _assess(
         diversity=diversity,
         primary=PRIMARY,
         guards=GUARDS,
+        halves=draws.halves,
+        training_clips=len(real.train_MK),
+        timings={what: round(seconds, 3) for what, seconds in meter.seconds.items()},
     )
-    return _Assessed(evaluation, real.shown_NTHWC, fake.shown_NTHWC)
+    return _Assessed(evaluation, real, fake, sampler)
 
 
 def _check_fits(record: GeneratorRecord, dataset: Dataset) -> None:
@@ -187,45 +209,40 @@ def _check_fits(record: GeneratorRecord, dataset: Dataset) -> None:
         )
 
 
-def _figures(
-    clips: ClipSet,
-    dataset: Dataset,
-    real: RealSide,
-    fake: FakeSide,
-    draws: list[Draw],
-    config: EvaluateConfig,
-    meter: _Meter,
-) -> tuple[tuple[Metric, ...], float]:
-    """All metrics, and the diversity."""
-    space = Space.fit(real.embedding, len(dataset.labels))
-    real_points = Points.of(space, real.embedding, real.labels_N)
-    fake_points = Points.of(space, fake.embedding, fake.labels_N)
-    spoilt = spoilt_embeddings(clips, real, config, meter)
-    controls = {name: Points.of(space, embedding, real.labels_N) for name, embedding in spoilt.items()}
-    if len(dataset.labels) > 1:
-        wrong = (real.labels_N + 1) % len(dataset.labels)
-        controls["mislabelled"] = Points.of(space, real.embedding, wrong)
-    metrics = calibrate(real_points, fake_points, controls, draws, lambda: meter(1, "comparing"))
-    return metrics, _diversity(real_points, real.labels_N, fake_points, fake.labels_N)
+def _nearest(workspace: Workspace, dataset: Dataset, config: EvaluateConfig, assessed: _Assessed) -> list[Nearest]:
+    """The generated clips that lie nearest to a training clip, each with that clip and how near: see `report_html`."""
+    real, fake = assessed.real, assessed.fake
+    embedding = Embedding(fake.views["clip"], fake.views["motion"])
+    distance_N, index_N = nearest(real.space.bare(embedding), real.train_MK)
+    chosen = np.argsort(distance_N, kind="stable")[:NEAREST_SHOWN]
+    try:
+        clips = open_training(workspace, dataset, config, check=False)
+    except VganError as error:
+        log.warning("the report shows no training clips: %s", error.message)
+        return []
+    try:
+        train_NTHWC = read_clips(clips, real.train_indices_M[index_N[chosen]])
+    finally:
+        clips.close()
+    usual = max(float(np.median(real.views["novelty"])), 1e-12)
+    made = (one_again(assessed.sampler, fake.labels_N, config.seed, place) for place in chosen.tolist())
+    ratios = (distance_N[chosen] / usual).tolist()
+    return list(zip(made, train_NTHWC, ratios, strict=True))
 
 
-def _diversity(real: Points, real_labels_N: Labels, fake: Points, fake_labels_N: Labels) -> float:
+def _diversity(real: RealSide, placed: Views, fake_labels_N: Labels) -> float:
     """Mean distance between generated clips of one class over that between real ones; 0 when collapsed."""
-    fakes = slice(None, None, -(-len(fake) // MOST_FOR_DIVERSITY))
-    reals = slice(None, None, -(-len(real) // MOST_FOR_DIVERSITY))
-    usual = spread(real.clip_NK[reals], real_labels_N[reals])
+    fakes = slice(None, None, -(-len(placed) // MOST_FOR_DIVERSITY))
+    reals = slice(None, None, -(-len(real.views) // MOST_FOR_DIVERSITY))
+    usual = spread(real.views["clip"][reals], real.labels_N[reals])
     if not usual:  # no class has two different clips: compare over all classes
-        usual = spread(real.clip_NK[reals], real_labels_N[reals] * 0)
+        usual = spread(real.views["clip"][reals], real.labels_N[reals] * 0)
         fake_labels_N = fake_labels_N * 0
-    return spread(fake.clip_NK[fakes], fake_labels_N[fakes]) / usual if usual else 0.0
+    return spread(placed["clip"][fakes], fake_labels_N[fakes]) / usual if usual else 0.0
 
 
-def _probes(
-    dataset: Dataset, real: RealSide, fake: FakeSide, draws: list[Draw]
-) -> tuple[dict[str, float], dict[str, float]]:
+def _probes(real: RealSide, fake: FakeSide, draws: Draws) -> tuple[dict[str, float], dict[str, float]]:
     if real.traits is None or fake.traits is None:
-        return {}, {}
-    if not probes.is_shapes(dataset.labels, real.labels_N, real.traits):
         return {}, {}
     return calibrate_probes(real.traits, real.labels_N, fake.traits, fake.labels_N, draws)
 

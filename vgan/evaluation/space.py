@@ -15,12 +15,15 @@ Shapes: N clips, D features, K kept directions, L labels.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .features import Embedding, clip_blocks, motion_blocks
+from .neighbours import nearest
+from .views import Views
 
 DIMENSIONS = 64
 SEED = 20_260_803
@@ -48,6 +51,10 @@ class _Axis:
             size, total = float(np.linalg.norm(block.mean(0))), float(block.var(0).sum()) ** 0.5
             scales.append(np.full(stop - start, 1 / max(total, SMALLEST * (1 + size))))
         return cls(mean_D, np.concatenate(scales) / np.sqrt(len(blocks)), _rotation(len(mean_D)))
+
+    @classmethod
+    def restore(cls, mean_D: Double, scale_D: Double) -> _Axis:
+        return cls(mean_D, scale_D, _rotation(len(mean_D)))
 
     def place(self, raw_ND: Double) -> Double:
         return ((raw_ND - self.mean_D) * self.scale_D) @ self.rotation_DK
@@ -77,13 +84,37 @@ class Space:
             num_labels,
         )
 
+    @classmethod
+    def restore(cls, arrays: Mapping[str, Double], num_labels: int) -> Space:
+        """The space whose `arrays` these are; raises KeyError or ValueError when they are none's."""
+        axes = [_Axis.restore(arrays[f"{name}_mean"], arrays[f"{name}_scale"]) for name in ("clip", "motion")]
+        return cls(axes[0], axes[1], num_labels)
+
+    def arrays(self) -> dict[str, Double]:
+        """All that was fitted, to be kept."""
+        axes = {"clip": self.clip_axis, "motion": self.motion_axis}
+        means = {f"{name}_mean": axis.mean_D for name, axis in axes.items()}
+        return means | {f"{name}_scale": axis.scale_D for name, axis in axes.items()}
+
     def clip(self, embedding: Embedding, labels_N: Labels) -> Double:
         """[N, K + L] coordinates of what is seen and how it moves."""
-        return self._with_labels(self.clip_axis.place(embedding.clip_ND.astype(np.float64)), labels_N)
+        return self._with_labels(self.bare(embedding), labels_N)
 
     def motion(self, embedding: Embedding, labels_N: Labels) -> Double:
         """[N, K + L] coordinates of how it moves."""
         return self._with_labels(self.motion_axis.place(embedding.motion_ND.astype(np.float64)), labels_N)
+
+    def place(self, raw: Views, labels_N: Labels, train_MK: Double) -> Views:
+        """Views of clips of these labels with "clip" and "motion" placed, and "novelty": the distance of each clip to
+        the nearest of the training clips that `bare` has placed, whatever their labels."""
+        embedding = Embedding(raw["clip"], raw["motion"])
+        novelty_N, _ = nearest(self.bare(embedding), train_MK)
+        clip_NK, motion_NK = self.clip(embedding, labels_N), self.motion(embedding, labels_N)
+        return raw.beside(clip=clip_NK, motion=motion_NK, novelty=novelty_N)
+
+    def bare(self, embedding: Embedding) -> Double:
+        """[N, K] coordinates of what is seen and how it moves, without labels."""
+        return self.clip_axis.place(embedding.clip_ND.astype(np.float64))
 
     def _with_labels(self, points_NK: Double, labels_N: Labels) -> Double:
         if not self.num_labels:
