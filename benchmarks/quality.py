@@ -260,7 +260,7 @@ def judge(job: Job) -> Row:
         "evaluation": evaluation.model_dump(mode="json"),
     }
     sampler = Sampler(workspace.run(trained.run).generator)
-    labels = sampler.label_indices(SHEET_CLIPS, None)
+    labels = [wish.label for wish in sampler.wishes(SHEET_CLIPS, 0)]
     sheet = np.concatenate([sampler.sample(1, seed, label) for seed, label in enumerate(labels)])
     write_png(Path(job.out) / f"sheet-seed{job.seed}.png", contact_sheet(sheet, columns=2))
     if evaluation.probes:

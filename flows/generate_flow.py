@@ -16,7 +16,7 @@ def generate(model: str, out: str, config: SampleConfig = SampleConfig(), worksp
     Args:
         model: models:/NAME@champion, models:/NAME/VERSION, or the key of a local run.
         out: Folder for the clips; created when it is not there.
-        config: How many clips, their seed and class.
+        config: How many clips, their seed, class and length, and how they are written.
         workspace: Folder with the local runs and registry; empty takes VGAN_WORKSPACE or ./workspace.
     """
     opened = Workspace.open(workspace, write=False, fetch=False, missing="accept")

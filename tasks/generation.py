@@ -6,12 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vgan.config import SampleConfig, TrainConfig
 from vgan.errors import ConfigError
+from vgan.progress import Progress, silent
 from vgan.records import Dataset
 from vgan.training.initial import adopt
 from vgan.workspace import Workspace
+
+if TYPE_CHECKING:
+    from vgan.generation.write import Written
 
 
 @contextmanager
@@ -40,23 +45,35 @@ def generator_folder(workspace: Workspace, model: str) -> Iterator[tuple[Path, s
     yield folder.generator, model
 
 
-def generate(workspace: Workspace, model: str, out: Path, config: SampleConfig) -> list[Path]:
-    """Write `config.num` clips and a contact sheet to `out`; returns the paths of the clips."""
-    from vgan.sampling import Sampler, write_samples
+def generate(workspace: Workspace, model: str, out: Path, config: SampleConfig, progress: Progress = silent) -> Written:
+    """Write what `config` asks for to the folder `out`, each file marked as synthetic.
 
+    Raises:
+        ConfigError: an unknown model, label or device, a file that cannot be written so or signed: before anything
+            is written.
+        ResumableError: another process writes into `out`.
+        StorageError: a file cannot be written or encoded.
+    """
+    from vgan.generation.write import write_samples
+    from vgan.media.marking import Marking
+    from vgan.media.signing import find_signer
+    from vgan.sampling import Sampler
+
+    signer = find_signer(config.certificate, config.key)
     with generator_folder(workspace, model) as (folder, name):
-        sampler = Sampler(folder)
-        written = write_samples(
-            sampler,
-            out,
-            num=config.num,
-            seed=config.seed,
-            label=config.label,
-            fps=config.fps,
-            model_name=name,
-            frames=config.frames,
-        )
-    return [path for path in written if path.suffix == ".mp4"]
+        sampler = Sampler(folder, config.device)
+    registered, _, version = name.partition("/") if model.startswith("models:/") else (sampler.record.dataset, "", "")
+    return write_samples(
+        sampler, out, config, Marking(registered, version, sampler.record.run, signer=signer), progress
+    )
+
+
+def speed(written: Written) -> str:
+    """How fast the clips were made, for a person."""
+    return (
+        f"{written.frames} frames in {written.seconds:.1f} s, {written.frames_per_second:.1f} frames/s, "
+        f"{written.real_time_factor:.1f} times real time"
+    )
 
 
 def initial_weights(workspace: Workspace, dataset: Dataset, config: TrainConfig) -> str | None:

@@ -12,8 +12,9 @@ import torch
 from made_generator import generator_record
 
 from vgan.errors import ConfigError, CorruptDataError
+from vgan.models.generate import between
 from vgan.models.network import ClipShape
-from vgan.sampling import Sampler, load_generator, write_samples
+from vgan.sampling import Sampler, load_generator
 
 SHAPE = ClipShape(frames=4, height=16, width=24, labels=2)
 
@@ -117,20 +118,55 @@ def test_pickled_weights_with_a_matching_hash_are_refused_and_nothing_in_them_ru
     assert not (tmp_path / "executed").exists()
 
 
-def test_written_samples_are_marked_as_synthetic_and_listed_last(folder, tmp_path):
-    files = write_samples(Sampler(folder), tmp_path / "out", 3, seed=5, model_name="my-model")
-    assert [file.suffix for file in files] == [".mp4"] * 3 + [".png", ".json"]
-    listing = json.loads(files[-1].read_bytes())
-    assert listing["synthetic"] is True and listing["model"] == "my-model"
-    assert [(row["seed"], row["label"]) for row in listing["clips"]] == [(5, "left"), (6, "up"), (7, "left")]
-    assert all((tmp_path / "out" / row["file"]).stat().st_size > 500 for row in listing["clips"])
-    assert b"trainedAlgorithmicMedia" in files[0].read_bytes()
+def test_a_smaller_truncation_brings_clips_nearer_to_each_other_and_one_is_off(folder):
+    sampler = Sampler(folder)
+    usual = sampler.sample(6, 0, "up")
+    assert np.array_equal(sampler.sample(6, 0, "up", truncation=1.0), usual)
+    spread = [sampler.sample(6, 0, "up", truncation=psi).astype(float).std(0).mean() for psi in (0.001, 0.02, 1.0)]
+    assert spread[0] < spread[1] / 2 < spread[2] / 4, "networks that were never trained need much of it"
 
 
-def test_an_unknown_label_writes_nothing(folder, tmp_path):
-    with pytest.raises(ConfigError):
-        write_samples(Sampler(folder), tmp_path / "out", 3, seed=5, label="down")
-    assert not (tmp_path / "out").exists()
+@pytest.mark.parametrize("truncation", [0.0, -0.5, 1.01, float("nan")])
+def test_a_truncation_out_of_bounds_is_refused(folder, truncation):
+    with pytest.raises(ConfigError, match="truncation"):
+        Sampler(folder).sample(1, 0, truncation=truncation)
+
+
+def test_a_walk_begins_and_ends_with_exactly_the_clips_of_its_seeds(folder):
+    sampler = Sampler(folder)
+    walk = sampler.sample(5, 3, "up", to_seed=8)
+    assert np.array_equal(walk[0], sampler.sample(1, 3, "up")[0])
+    assert np.array_equal(walk[4], sampler.sample(1, 8, "up")[0])
+    pixels = walk.reshape(5, -1).astype(float)
+    steps, whole = np.abs(np.diff(pixels, axis=0)).mean(1), np.abs(pixels[4] - pixels[0]).mean()
+    assert steps.min() > 0 and steps.max() < whole, "it goes there step by step"
+
+
+def test_a_walk_without_a_label_keeps_to_one_class(folder):
+    sampler = Sampler(folder)
+    assert np.array_equal(sampler.sample(4, 3, to_seed=8), sampler.sample(4, 3, "left", to_seed=8))
+
+
+def test_a_walk_keeps_the_length_that_latents_have():
+    first, second = (torch.randn(1, 512, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    middle = between(first, second, 0.5)
+    assert middle.norm() == pytest.approx(float((first.norm() + second.norm()) / 2), rel=0.01)
+    assert torch.equal(between(first, second, 0.0), first) and torch.equal(between(first, second, 1.0), second)
+    assert torch.equal(between(first, first, 0.3), first)
+
+
+@pytest.mark.parametrize("num, to_seed", [(1, 5), (4, 3), (4, -1)])
+def test_a_walk_to_nowhere_is_refused(folder, num, to_seed):
+    with pytest.raises(ConfigError, match="seed"):
+        Sampler(folder).sample(num, 3, to_seed=to_seed)
+
+
+def test_a_device_that_is_not_there_is_refused(folder, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="cuda"):
+        Sampler(folder, "cuda")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert next(Sampler(folder, "auto").network.parameters()).device.type == "cpu"
 
 
 def test_sampling_needs_neither_training_nor_data_nor_prefect_nor_mlflow():

@@ -281,13 +281,25 @@ class RegisterConfig(Spec):
 
 
 class SampleConfig(Spec):
-    """What to generate."""
+    """What to generate, and how it is written."""
 
-    num: int = Field(default=16, ge=1, le=100_000, description="Clips to generate.")
+    num: int = Field(
+        default=16, ge=1, le=100_000, description="Clips to generate; of a walk to another seed, its steps."
+    )
     seed: int = Field(
         default=0, ge=0, lt=2**31, description="Seed of the first clip; the same seed gives the same clips."
     )
-    label: str | None = Field(default=None, description="Class to generate, by name; empty takes the classes in turn.")
+    to_seed: int | None = Field(
+        default=None,
+        ge=0,
+        lt=2**31,
+        description="Walk from the clip of the first seed to the clip of this one; empty gives each clip a seed of "
+        "its own.",
+    )
+    label: str | None = Field(
+        default=None,
+        description="Class to generate, by name; empty takes the classes in turn, and for a walk the first.",
+    )
     fps: float | None = Field(
         default=None, gt=0, le=120, description="Frames per second of the files; empty takes the data's."
     )
@@ -297,6 +309,48 @@ class SampleConfig(Spec):
         le=10_000,
         description="Frames of a clip; empty takes as many as were trained. Longer clips go on moving, to and fro.",
     )
+    truncation: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Scales the latent towards its mean: less variety and fewer bad clips the smaller it is; 1 is off.",
+    )
+    format: Literal["mp4", "gif", "webm", "npy"] = Field(
+        default="mp4",
+        description="Kind of files: 'npy' has exact pixels, uint8 [frames, height, width, 3], and a .json beside each.",
+    )
+    codec: Literal["auto", "h264", "h265", "av1", "vp9"] = Field(
+        default="auto",
+        description="How an mp4 or webm is coded, by an encoder that this machine's ffmpeg has; 'auto' takes H.264 "
+        "for mp4, VP9 for webm.",
+    )
+    grid: bool = Field(
+        default=False, description="Write one more film in which all clips play side by side; of npy clips an mp4."
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        default="auto", description="Where to generate; 'auto' takes a GPU when there is one."
+    )
+    certificate: str | None = Field(
+        default=None,
+        description="PEM file of the certificate that signs the files' C2PA manifests; empty takes "
+        "VGAN_C2PA_CERTIFICATE, else one that is made on this machine and trusted by nobody.",
+    )
+    key: str | None = Field(
+        default=None, description="PEM file of the certificate's private key; empty takes VGAN_C2PA_KEY."
+    )
+
+    @model_validator(mode="after")
+    def _check_walk(self) -> SampleConfig:
+        if self.to_seed is not None and (self.to_seed == self.seed or self.num < 2):
+            raise ValueError("`to_seed` needs another seed than `seed`, and `num` at least 2 for both ends of the walk")
+        return self
+
+    @model_validator(mode="after")
+    def _check_codec(self) -> SampleConfig:
+        held = {"mp4": ("h264", "h265", "av1", "vp9"), "webm": ("vp9", "av1")}.get(self.format, ())
+        if self.codec not in ("auto", *held):
+            raise ValueError(f"`codec` {self.codec} is not for files of `format` {self.format}: leave it at auto")
+        return self
 
 
 def build(kind: type[SpecT], values: dict[str, Any], called: Callable[[str], str] | None = None) -> SpecT:

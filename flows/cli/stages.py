@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,9 @@ from vgan.evaluation.table import COLUMNS, metric_rows
 from vgan.progress import counted
 from vgan.records import Evaluation, IngestReport, ModelVersion, TrainedRun, WarmStart
 from vgan.workspace import Workspace
+
+if TYPE_CHECKING:
+    from vgan.generation.write import Written
 
 VideosOption = Annotated[
     str, typer.Option("--videos", help="Folder of videos with all its subfolders, or a URL such as s3://bucket/folder.")
@@ -163,13 +166,33 @@ def sample(
     as_json: JsonOption = False,
 ) -> None:
     """Generate clips with a registered model; each file says that it is synthetic."""
-    from tasks.generation import generate
+    from tasks.generation import generate, speed
 
-    paths = generate(Workspace.open(workspace, write=False, fetch=False, missing="accept"), model, out, config)
+    opened = Workspace.open(workspace, write=False, fetch=False, missing="accept")
+    with console.bars() as sink_of:
+        written = generate(opened, model, out, config, sink_of("sample"))
     if as_json:
-        console.print_json({"model": model, "seed": config.seed, "files": [str(path) for path in paths]})
+        console.print_json({"model": model, "seed": config.seed, **sample_json(written)})
     else:
-        console.out.print(f"{counted(len(paths), 'clip')} and contact-sheet.png in {out}")
+        shown = [path.name for path in (written.contact_sheet, written.grid) if path]
+        console.out.print(
+            f"{counted(len(written.clips), 'clip')}, {' and '.join(shown)} in {out}: {speed(written)}",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+def sample_json(written: Written) -> dict[str, Any]:
+    """What `vgan sample --json` says of the files and of the speed."""
+    return {
+        "files": [str(path) for path in written.clips],
+        "contact_sheet": str(written.contact_sheet),
+        "grid": str(written.grid) if written.grid else None,
+        "listing": str(written.listing),
+        "frames": written.frames,
+        "seconds": round(written.seconds, 3),
+        "frames_per_second": round(written.frames_per_second, 1),
+        "real_time_factor": round(written.real_time_factor, 2),
+    }
 
 
 def ingest_json(report: IngestReport) -> dict[str, Any]:

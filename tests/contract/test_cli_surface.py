@@ -22,6 +22,8 @@ TRAIN = {
 }  # fmt: skip
 SURFACE = {
     "doctor": COMMON,
+    "models": COMMON | {"--name"},
+    "compare": COMMON | {"--out", "--num", "--seed"},
     "demo": COMMON | {"--budget"},
     "ingest": COMMON | INGEST | {"--videos", "--name"},
     "inspect": COMMON | {"--name", "--out", "--version", "--seed"},
@@ -30,18 +32,30 @@ SURFACE = {
     "verify": COMMON | {"--name"},
     "train": COMMON | TRAIN | {"--name", "--dry-run"},
     "evaluate": COMMON | {"--run", "--clips", "--seed", "--bootstrap"},
-    "register": COMMON | {"--run", "--model-name", "--alias"},
-    "sample": COMMON | {"--model", "--out", "--num", "--seed", "--label", "--fps", "--frames"},
-    "run": COMMON | INGEST | TRAIN | {"--videos", "--name", "--model-name", "--alias"}
+    "register": COMMON | {"--run", "--model-name", "--alias", "--tolerance", "--force"},
+    "promote": COMMON | {"--model", "--version", "--alias"},
+    "sample": COMMON
+    | {"--model", "--out", "--num", "--seed", "--to-seed", "--label", "--fps", "--frames", "--truncation", "--format"}
+    | {"--codec", "--grid", "--device", "--certificate", "--key"},
+    "verify-media": {"--trust", "--json"},
+    "run": COMMON | INGEST | TRAIN | {"--videos", "--name", "--model-name", "--alias", "--tolerance"}
     | {"--evaluate-clips", "--evaluate-seed", "--evaluate-bootstrap"},
 }  # fmt: skip
 
 
-def options(command: str) -> dict[str, str]:
-    """Option -> help text, of one command."""
+ARGUMENTS = {"compare": ["first", "second"], "verify-media": ["file"]}
+
+
+def parameters(command: str, kind: str) -> dict[str, str]:
+    """Option or argument -> help text, of one command."""
     group = typer.main.get_command(app)
     found = group.commands[command]  # type: ignore[attr-defined]
-    return {name: param.help for param in found.params for name in param.opts}
+    return {name: param.help for param in found.params if param.param_type_name == kind for name in param.opts}
+
+
+def options(command: str) -> dict[str, str]:
+    """Option -> help text, of one command."""
+    return parameters(command, "option")
 
 
 def test_the_commands_are_these() -> None:
@@ -54,8 +68,13 @@ def test_the_options_of_a_command_are_these(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", SURFACE)
+def test_what_a_command_takes_without_an_option_is_this(command: str) -> None:
+    assert list(parameters(command, "argument")) == ARGUMENTS.get(command, [])
+
+
+@pytest.mark.parametrize("command", SURFACE)
 def test_every_option_says_in_plain_words_what_it_does(command: str) -> None:
-    for name, text in options(command).items():
+    for name, text in (options(command) | parameters(command, "argument")).items():
         assert text and len(text) > 15, name
 
 
@@ -98,6 +117,11 @@ def test_version_is_printed() -> None:
         (["train", "--name", "a"], "a"),
         (["evaluate", "--run", "nobody"], "nobody"),
         (["register", "--run", "nobody"], "nobody"),
+        (["promote", "--model", "nobody", "--version", "1"], "nobody"),
+        (["promote", "--model", "No Body", "--version", "1"], "--model"),
+        (["models", "--name", "nobody"], "nobody"),
+        (["compare", "nobody", "models:/nobody@champion", "--out", "o"], "nobody"),
+        (["compare", "a", "b", "--out", "o", "--num", "0"], "--num"),
         (["sample", "--model", "nobody", "--out", "o"], "nobody"),
         (["sample", "--model", "models:/nobody@champion", "--out", "o"], "nobody"),
     ],

@@ -5,7 +5,7 @@ import pytest
 
 from vgan.errors import ConfigError, StorageError
 from vgan.media.decode import Decoder, Sampling
-from vgan.media.encode import contact_sheet, mp4_bytes, png_bytes, write_gif, write_mp4, write_png
+from vgan.media.encode import contact_sheet, mp4_bytes, png_bytes, write_mp4, write_png
 from vgan.media.ffmpeg import file_url, run
 
 
@@ -75,12 +75,6 @@ def test_a_png_is_exact(tmp_path):
     write_png(tmp_path / "x.png", image_HWC)
     assert np.array_equal(picture_of(tmp_path / "x.png", 17, 23)[0], image_HWC)
     assert png_bytes(image_HWC) == (tmp_path / "x.png").read_bytes()
-
-
-def test_a_gif_has_all_frames_and_repeats(tmp_path):
-    write_gif(tmp_path / "x.gif", moving_square(), 8)
-    assert len(picture_of(tmp_path / "x.gif", 32, 32)) == 8
-    assert b"NETSCAPE2.0\x03\x01\x00\x00" in (tmp_path / "x.gif").read_bytes()
 
 
 def test_a_contact_sheet_reads_from_left_to_right_and_from_top_to_bottom():

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from made_generator import generator_record, write_generator
+from made_generator import generator_record
 from training.shapes_dataset import write_dataset
 
 from vgan.config import TrainConfig
-from vgan.media.decode import Decoder, Sampling
 from vgan.models.blocks import legendre
 from vgan.models.families import build_generator
 from vgan.models.generate import generate_clip
 from vgan.models.interface import Generator
 from vgan.models.network import ClipShape
-from vgan.sampling import Sampler, write_samples
+from vgan.sampling import Sampler
 from vgan.training.process import train
 from vgan.workspace import Workspace
 
@@ -120,10 +118,3 @@ def test_at_twice_the_rate_the_new_frames_lie_between_the_old_ones():
     between, before, after = path_BTP[:, 1::2], path_BTP[:, :-1:2], path_BTP[:, 2::2]
     whole = (after - before).norm(dim=2)
     assert all(((between - side).norm(dim=2) < whole).all() for side in (before, after))
-
-
-def test_files_are_as_long_as_asked_for(tmp_path: Path):
-    write_generator(tmp_path / "generator", generator_record())
-    film, *_, listing = write_samples(Sampler(tmp_path / "generator"), tmp_path / "out", 1, 0, frames=10)
-    assert len(list(Decoder(film, Sampling(8, 16, 16)))) == 10
-    assert json.loads(listing.read_bytes())["frames"] == 10

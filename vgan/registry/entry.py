@@ -91,8 +91,7 @@ class VideoGenerator(PythonModel):
         clips_NTHWC: np.ndarray = np.asarray(self.sampler.sample(num, seed, label, int(options["frames"]) or None))
         if options["output"] == "array":
             return clips_NTHWC
-        indices: list[int | None] = self.sampler.label_indices(num, label)
-        names = ["" if index is None else self.sampler.record.labels[index] for index in indices]
+        names = [self.sampler.label_name(wish.label) or "" for wish in self.sampler.wishes(num, seed, label)]
         return pd.DataFrame([self._mp4_row(clips_NTHWC[i], seed + i, names[i]) for i in range(num)])
 
     def _check(self, model_input: pd.DataFrame, options: dict[str, Any]) -> int:

@@ -21,19 +21,21 @@ from ..records import GeneratorRecord
 from ..storage import read_bytes, sha256_file, write_atomic
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
-PACKAGED_MODULE = "sampling.py"
+PACKAGED_MODULES = ("sampling.py", "media/films.py", "media/marking.py")
 ENTRY_FILE = Path(__file__).resolve().with_name("entry.py")
 INDEX_FILE = "package.json"
 
 
 def packaged_modules(root: Path = PACKAGE_ROOT) -> list[Path]:
-    """Source files, relative to `root`, that sampling needs: the closure of its relative imports."""
+    """Source files, relative to `root`, that a packaged model needs: the closure of their relative imports."""
     found: set[Path] = set()
-    waiting = [root / PACKAGED_MODULE]
+    waiting = [root / module for module in PACKAGED_MODULES]
     while waiting:
         module = waiting.pop()
+        if root not in module.parents or not module.is_file():
+            continue
         relative = module.relative_to(root)
-        if relative in found or not module.is_file():
+        if relative in found:
             continue
         found.add(relative)
         folders = [parent for parent in module.parents if parent == root or root in parent.parents]
