@@ -112,7 +112,7 @@ def read_marks(path: Path, tags: Mapping[str, str]) -> tuple[str, ...]:
     Raises:
         OSError: the file cannot be read.
     """
-    marks = {"iptc-ai"} if any(_says_trained(key, value) for key, value in tags.items()) else set[str]()
+    marks = {"iptc-ai"} if any(says_trained(key, value) for key, value in tags.items()) else set[str]()
     with path.open("rb") as file:
         for box in _marking_boxes(file):
             if box.kind == C2PA_BOX:
@@ -122,7 +122,8 @@ def read_marks(path: Path, tags: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(sorted(marks))
 
 
-def _says_trained(key: str, value: str) -> bool:
+def says_trained(key: str, value: str) -> bool:
+    """Whether a tag says that a trained model made the media, whole or in part."""
     content = value.encode(errors="replace")
     if key.lower().endswith("digitalsourcetype"):
         return bool(_TRAINED.search(content))

@@ -13,12 +13,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import io
-import logging
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,30 +23,21 @@ import numpy as np
 
 from .. import __version__
 from ..errors import ConfigError, MissingToolError
+from .certificates import development_certificate, development_file
 from .encode import png_bytes
 from .provenance import SYNTHETIC
-
-log = logging.getLogger(__name__)
 
 CERTIFICATE_VARIABLE = "VGAN_C2PA_CERTIFICATE"
 KEY_VARIABLE = "VGAN_C2PA_KEY"
 TIMESTAMP_VARIABLE = "VGAN_C2PA_TIMESTAMP"
 MIME = {".mp4": "video/mp4", ".mov": "video/quicktime", ".gif": "image/gif", ".png": "image/png"}
 GENERATION = "org.vgan.generation"  # label of the assertion that names model, version, run and seed
-DEVELOPMENT = "vgan development certificate, not trusted"  # the certificate's own words for itself
 OFFLINE: dict[str, Any] = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
-YEARS = 10
-_ROOT = "vgan development root, not trusted"
 _ALGORITHMS = {
     **{"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"},
     **{"_Ed25519PrivateKey": "ed25519", "Ed25519PrivateKey": "ed25519"},
     **{"_RSAPrivateKey": "ps256", "RSAPrivateKey": "ps256"},
 }
-_USAGES = (
-    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
-    *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
-)
-_KEY_MARK = b"-----BEGIN PRIVATE KEY-----"
 _HINT = f"Set {CERTIFICATE_VARIABLE} and {KEY_VARIABLE} to PEM files, or neither for a development certificate."
 
 
@@ -124,7 +112,7 @@ def find_signer(certificate: str | None = None, key: str | None = None) -> Signe
             return None
         raise MissingToolError("a certificate is named but nothing to sign with.", hint="pip install c2pa-python")
     if not any(chosen):
-        return development_signer()
+        return _development()
     if not chosen[0] or not chosen[1]:
         raise ConfigError("a certificate and its key are needed, and only one is named.", hint=_HINT)
     return _checked(_read(chosen[0]), _read(chosen[1]))
@@ -135,6 +123,13 @@ def _read(path: str) -> bytes:
         return Path(path).expanduser().read_bytes()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.", hint=_HINT) from error
+
+
+def _development() -> Signer:
+    try:
+        return _checked(*development_certificate())
+    except ConfigError as error:
+        raise ConfigError(f"{development_file()}: {error.message}", hint="Remove it; a new one is made.") from error
 
 
 def _checked(certificates: bytes, key: bytes) -> Signer:
@@ -161,83 +156,3 @@ def _algorithm(certificates: bytes, key: bytes) -> str:
     if kind not in _ALGORITHMS:
         raise ConfigError(f"a key of kind {kind} cannot sign C2PA manifests.", hint="Use ECDSA, Ed25519 or RSA.")
     return _ALGORITHMS[kind]
-
-
-def development_file() -> Path:
-    """Where this machine's development certificate and key are kept, readable by this user only."""
-    config = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(config).expanduser() / "vgan" / "c2pa-development.pem"
-
-
-def development_signer() -> Signer:
-    """Sign with this user's development certificate, made at its first use.
-
-    Where it cannot be kept, as in a container without a home, one is made for this process alone.
-    """
-    path = development_file()
-    try:
-        made = path.read_bytes() if path.is_file() else _keep(path, _make_development())
-    except OSError as error:
-        log.warning("%s cannot be kept (%s): its certificate is this process's alone.", path, error.strerror)
-        made = _make_development()
-    certificates, mark, key = made.partition(_KEY_MARK)
-    try:
-        return _checked(certificates, mark + key)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error.message}", hint="Remove it; a new one is made.") from error
-
-
-def _keep(path: Path, made: bytes) -> bytes:
-    """Write a secret whole or not at all; returns what is there, which is another process's if that was quicker."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(made)
-    try:
-        os.link(temporary, path)  # unlike a rename this never replaces what is there
-    except FileExistsError:
-        return path.read_bytes()
-    finally:
-        temporary.unlink()
-    return made
-
-
-def _make_development() -> bytes:
-    """A certificate of ten years, the root that vouches for it, and its key; the root's own key is thrown away.
-
-    C2PA refuses certificates that sign themselves, and asks for these key usages (specification 2.x,
-    "Certificate profile").
-    """
-    ec: Any = importlib.import_module("cryptography.hazmat.primitives.asymmetric.ec")
-    serialization: Any = importlib.import_module("cryptography.hazmat.primitives.serialization")
-    root, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    made = [_certificate(DEVELOPMENT, key, root, authority=False), _certificate(_ROOT, root, root, authority=True)]
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
-    return b"".join(certificate.public_bytes(pem) for certificate in made) + secret
-
-
-def _certificate(name: str, key: Any, issuer: Any, *, authority: bool) -> Any:
-    x509: Any = importlib.import_module("cryptography.x509")
-    hashes: Any = importlib.import_module("cryptography.hazmat.primitives.hashes")
-    oid: Any = importlib.import_module("cryptography.x509.oid")
-    start = datetime.now(UTC) - timedelta(days=1)
-
-    def named(text: str) -> Any:
-        parts = (oid.NameOID.ORGANIZATION_NAME, DEVELOPMENT), (oid.NameOID.COMMON_NAME, text)
-        return x509.Name([x509.NameAttribute(kind, value) for kind, value in parts])
-
-    usage = dict.fromkeys(_USAGES, False) | {"key_cert_sign" if authority else "digital_signature": True}
-    builder = (
-        x509.CertificateBuilder(named(_ROOT), named(name), key.public_key(), x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(start + timedelta(days=365 * YEARS))
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), critical=False)
-        .add_extension(x509.KeyUsage(**usage), critical=True)
-    )
-    if not authority:
-        purposes = x509.ExtendedKeyUsage([oid.ExtendedKeyUsageOID.EMAIL_PROTECTION])
-        builder = builder.add_extension(purposes, critical=False)
-    return builder.sign(issuer, hashes.SHA256())
