@@ -23,6 +23,8 @@ READING = {
     "inspect": ["inspect", "--name", "sought"],
     "datasets": ["datasets", "--name", "sought"],
     "prune": ["datasets", "--name", "sought", "--prune", "--keep", "1"],
+    "models": ["models", "--name", "sought"],
+    "compare": ["compare", "sought", "models:/sought@champion", "--out", "clips"],
     "sample": ["sample", "--model", "sought", "--out", "clips"],
     "sample registered": ["sample", "--model", "models:/sought@champion", "--out", "clips"],
 }
