@@ -47,7 +47,7 @@ STYLE = f"""
 html{{scroll-padding-top:1rem}}
 body{{margin:0 auto;max-width:70rem;padding:1.5rem 1rem 4rem;background:var(--back);color:var(--ink);
 font:16px/1.5 system-ui,sans-serif;overflow-wrap:break-word}}
-h1{{font-size:1.6rem;line-height:1.2;margin:.2rem 0;overflow-wrap:anywhere}}
+h1{{font-size:1.6rem;line-height:1.2;margin:.2rem 0 1rem;overflow-wrap:anywhere}}
 h2{{font-size:1.2rem;margin:2.6rem 0 .6rem}}
 h3{{font-size:1rem;margin:1.6rem 0 .5rem}}
 p{{max-width:46rem;margin:.5rem 0}}.soft{{color:var(--soft);font-size:.9rem}}
@@ -67,9 +67,10 @@ table{{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}}
 th,td{{padding:.35rem .7rem .35rem 0;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap;
 vertical-align:top}}
 th:first-child{{text-align:left;white-space:normal;min-width:9rem}}
+@media (min-width:50rem){{th:first-child{{min-width:14rem}}.words th{{min-width:7rem}}}}
 tbody th{{font-weight:400}}
 .words th,.words td{{text-align:left;white-space:normal;overflow-wrap:anywhere;min-width:7rem}}
-thead th{{color:var(--soft);font-size:.85rem;font-weight:600;vertical-align:bottom}}
+thead th{{color:var(--soft);font-size:.85rem;font-weight:600;vertical-align:bottom;white-space:normal}}
 th small,td small{{display:block;color:var(--soft);line-height:1.35}}
 td b{{font-weight:700}}
 dl{{display:grid;grid-template-columns:fit-content(10rem) 1fr;gap:.15rem 1rem;margin:0;font-size:.92rem}}
@@ -78,8 +79,9 @@ details{{margin:.6rem 0;border-bottom:1px solid var(--line);padding-bottom:.6rem
 summary{{cursor:pointer;font-weight:600}}details>:not(summary){{margin-top:.6rem}}
 .verdict{{border-left:.35rem solid var(--soft);background:var(--card);padding:.8rem 1rem;border-radius:.3rem}}
 .verdict.good{{border-color:var(--good)}}.verdict.bad{{border-color:var(--bad)}}.verdict.warm{{border-color:var(--warm)}}
-.verdict b{{font-size:1.1rem}}.verdict ul{{margin:.4rem 0 0;padding-left:1.2rem}}
-.tiles{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,13rem),1fr));gap:.8rem;margin:1rem 0}}
+.verdict+.verdict{{margin-top:.8rem}}
+.verdict>b{{font-size:1.1rem}}.failed b{{color:var(--bad)}}.verdict ul{{margin:.4rem 0 0;padding-left:1.2rem}}
+.tiles{{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:.8rem;margin:1rem 0}}
 .tiles>div{{background:var(--card);border-radius:.5rem;padding:.7rem .9rem}}
 .tiles b{{display:block;font-size:1.5rem;line-height:1.25;font-variant-numeric:tabular-nums}}
 .tiles span{{color:var(--soft);font-size:.85rem;display:block;line-height:1.35}}
@@ -87,8 +89,9 @@ summary{{cursor:pointer;font-weight:600}}details>:not(summary){{margin-top:.6rem
 grid-template-columns:repeat(auto-fill,minmax(min(100%,20rem),1fr));gap:.8rem}}
 .gauges li{{background:var(--card);border-radius:.5rem;padding:.7rem .9rem;min-width:0}}
 .gauges .head{{display:flex;justify-content:space-between;gap:1rem;align-items:baseline}}
-.gauges p{{margin:.1rem 0 0;font-size:.85rem;color:var(--soft);line-height:1.4}}
-.gauges .head b{{font-weight:600}}.gauges .head span{{font-variant-numeric:tabular-nums;white-space:nowrap}}
+.gauges p{{margin:.2rem 0 0;font-size:.85rem;color:var(--soft);line-height:1.4}}
+.gauges .head b{{font-weight:600}}
+.gauges .said{{color:var(--ink)}}.gauges .head span{{font-variant-numeric:tabular-nums;white-space:nowrap}}
 .plots{{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,17rem),1fr));gap:.8rem}}
 svg{{width:100%;height:auto;display:block}}svg text{{fill:var(--soft);font-size:10px}}
 svg.gauge{{height:3.1rem;overflow:visible}}svg.gauge text{{font-size:12px}}

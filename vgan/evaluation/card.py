@@ -2,19 +2,54 @@
 
 from __future__ import annotations
 
-from ..records import Dataset, Evaluation, TrainedRun
-from .glossary import CONTROLS, METRICS, PROBES, figure
+from ..records import Dataset, Evaluation, TrainedRun, Verdict
+from .glossary import CONTROLS, PROBES, figure, named, worst_control
+
+OUTCOMES = {
+    "promoted": "promoted to champion",
+    "forced": "promoted to champion by force, against the gate",
+    "registered": "registered, not promoted",
+    "refused": "refused, not registered",
+}
+COPIED_BELOW = 0.5  # of the usual distance to training clips
 
 
-def model_card(run: TrainedRun, dataset: Dataset, evaluation: Evaluation) -> str:
-    """Markdown with data, intended use, limits, figures and the synthetic marking."""
+def model_card(run: TrainedRun, dataset: Dataset, evaluation: Evaluation, verdict: Verdict | None = None) -> str:
+    """Markdown with data, use, limits, figures, the check for copies, marking, rights, and how to call the model.
+
+    Args:
+        run: what was trained.
+        dataset: the version it was evaluated on.
+        evaluation: its figures.
+        verdict: what the gate said; None before it was asked.
+    """
     generator = run.generator
     classes = ", ".join(f"`{_plain(label)}`" for label in dataset.labels) or "none (unconditional)"
+    label = f'"{_plain(dataset.labels[0])}"' if dataset.labels else '""'
+    warnings = "".join(f"* Training warned: {_plain(warning)}.\n" for warning in run.warnings)
     return f"""# {dataset.name}: a generator of short video clips
 
 A `{generator.family}` generative adversarial network ({run.config.preset} preset) that makes clips of
 {generator.frames} frames, {generator.width} x {generator.height} pixels, at {generator.fps:g} frames per second.
-Classes: {classes}. The same seed and class give the same clip.
+Classes: {classes}. The same seed and class give the same clip on the same machine.
+
+{_verdict(verdict)}
+## How to use it
+With the `vgan` command:
+
+```sh
+vgan sample --model models:/{dataset.name}@champion --num 4 --seed 7 --out clips
+```
+
+or from Python, with MLflow's server in `MLFLOW_TRACKING_URI`; vgan itself is not needed, and nothing is unpickled:
+
+```python
+import mlflow, pandas
+model = mlflow.pyfunc.load_model("models:/{dataset.name}@champion")
+asked = pandas.DataFrame({{"num_videos": [4]}})
+clips = model.predict(asked, params={{"seed": 7, "label": {label}, "output": "array"}})
+# uint8 [4, {generator.frames}, {generator.height}, {generator.width}, 3]; "output": "mp4" gives files instead
+```
 
 ## Training data
 Dataset `{dataset.name}`, version `{run.dataset_digest}`: {dataset.videos:,} videos,
@@ -23,41 +58,80 @@ of a video lie on one side. Trained on {run.clips:,} clips in {run.seconds:,.0f}
 (run `{run.run}`, seed {run.config.seed}, git {run.git_commit or "unknown"}, vgan {generator.vgan_version}).
 
 ## Intended use
-Making clips like the training data: for research, tests, and augmentation where synthetic data may be used. Rights
-in the training videos are the matter of whoever ingested them, and bind the use of this model.
+Making clips like the training data: for research, tests, and augmentation where synthetic data may be used. Not for
+passing off generated clips as recordings, and not for clips of people who have not agreed to it.
 
 ## Limits
 * It shows what its training data show, with their gaps and biases, and no more than their few pixels.
-* It has not been checked for copies of training clips; the metrics below do not see them.
-* The figures come from random, untrained features. They order models of one dataset version; they are not FVD and
-  say little of what people see. Look at the samples.
-
-## Figures
-{evaluation.generated_clips:,} generated clips against {evaluation.heldout_clips:,} held-out ones, protocol
-`{evaluation.protocol}`. "Real" is held-out clips against other held-out clips at the same counts; the controls are real
-clips spoilt on purpose.
+* Clips longer than {generator.frames} frames go beyond what it was trained and evaluated on.
+* The figures below compare it with held-out clips of this dataset version only. Those in the random embedding order
+  models of one dataset version; they are not FVD and say little of what people see. Look at the samples.
+{warnings}
+## How it was evaluated
+{evaluation.generated_clips:,} generated clips against {evaluation.heldout_clips:,} held-out ones that training never
+saw, seed {evaluation.config.seed}, protocol `{_plain(evaluation.protocol)}`. Each figure is averaged
+over half-samples of the held-out clips; the interval holds 95 % of them. "Real" is held-out clips against other
+held-out clips at the same counts, the best that can be reached. "Score" is 0 there and 1 at the worst of the controls,
+which are real clips spoilt on purpose, and training clips ("{CONTROLS["copied"]}").
 
 {_metrics(evaluation)}
-{_probes(evaluation)}
-Generated clips have {evaluation.diversity:.0%} of the variety of real ones.
+{_probes(evaluation)}Generated clips have {evaluation.diversity:.0%} of the variety of real ones.
+
+## Copies of training clips
+{_memorisation(evaluation)}
 
 ## Synthetic content
-Every mp4 that this model writes says in its metadata that it is synthetic and which model made it (IPTC
-`digitalSourceType` `trainedAlgorithmicMedia`). Keep that mark when you publish clips; Article 50(2) of the EU AI Act
-requires generated video to be marked in a machine-readable way.
+Every mp4, mov, gif and png that `vgan sample` writes says that it is synthetic: by IPTC `digitalSourceType`
+`trainedAlgorithmicMedia` in its metadata, with model, version, run and seed; by a C2PA manifest where a certificate is
+at hand; and by an imperceptible watermark in the pixels of its frames. `vgan verify-media FILE` reads all three. Keep
+them when you publish clips: Article 50(2) of the EU AI Act requires generated video to be marked in a machine-readable
+way.
+
+## Licence and rights
+The weights were made from the videos of the dataset, and rights in those videos bind the use of the weights and of what
+they make. `vgan inspect --name {dataset.name}` lists the licence and consent that was stated for each video; where it
+says none, none was stated. No rights are granted by this card.
 """
 
 
+def _verdict(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return ""
+    said = OUTCOMES[verdict.outcome]
+    checks = [f"* {'passed' if check.passed else 'failed'}: {_plain(check.said)}" for check in verdict.checks]
+    return "\n".join([f"Verdict of the gate: **{said}**.", "", *checks, "", ""])
+
+
 def _metrics(evaluation: Evaluation) -> str:
-    rows = ["| Metric | Generated | 95 % interval | Real | Controls |", "|---|---|---|---|---|"]
+    rows = ["| Figure | Generated | 95 % interval | Real | Score | Controls |", "|---|---|---|---|---|---|"]
+    meanings: list[str] = []
     for metric in evaluation.metrics:
-        title = METRICS.get(metric.name, (metric.name, ""))[0]
-        controls = ", ".join(f"{CONTROLS.get(name, name)} {figure(value)}" for name, value in metric.controls.items())
+        title, meaning = map(_plain, named(metric.name))
+        controls = ", ".join(f"{_control(name)} {figure(value)}" for name, value in metric.controls.items())
+        worst = worst_control(metric)
+        score = "none" if worst is None else f"{metric.score:.2f} (1 is {_control(worst)})"
         rows.append(
             f"| {title} ({metric.better} is better) | {figure(metric.value)} "
-            f"| {figure(metric.low)} to {figure(metric.high)} | {figure(metric.floor)} | {controls} |"
+            f"| {figure(metric.low)} to {figure(metric.high)} | {figure(metric.floor)} | {score} | {controls} |"
         )
-    return "\n".join(rows) + "\n"
+        meanings.append(f"* **{title}** (`{_plain(metric.name)}`): {meaning}")
+    return "\n".join([*rows, "", *meanings]) + "\n"
+
+
+def _memorisation(evaluation: Evaluation) -> str:
+    """What the check for copies found."""
+    found = next((metric for metric in evaluation.metrics if metric.name == "memorisation"), None)
+    if found is None:
+        return "It has not been checked for copies of training clips; the figures above do not see them."
+    said = "as near as copies would be" if found.value < COPIED_BELOW else "no sign of copied clips"
+    copied = found.controls.get("copied")
+    control = "" if copied is None else f", and {figure(copied)} for training clips themselves"
+    return (
+        f"Generated clips are {figure(found.value)} times as far from their nearest training clip as held-out clips "
+        f"are (95 % interval {figure(found.low)} to {figure(found.high)}; {figure(found.floor)} for held-out clips"
+        f"{control}): {said}.\nThe check sees whole clips that come again. It does not see copied parts of a clip, "
+        "such as a face or a background."
+    )
 
 
 def _probes(evaluation: Evaluation) -> str:
@@ -67,9 +141,13 @@ def _probes(evaluation: Evaluation) -> str:
     for name, value in evaluation.probes.items():
         title, meaning = PROBES.get(name, (name, ""))
         rows.append(f"| {title}: {meaning} | {figure(value)} | {figure(evaluation.probes_real.get(name, 0.0))} |")
-    return "\n".join(rows) + "\n"
+    return "\n".join(rows) + "\n\n"
+
+
+def _control(name: str) -> str:
+    return _plain(CONTROLS.get(name, name))
 
 
 def _plain(text: str) -> str:
     """Text from outside as one line that Markdown and HTML take literally."""
-    return "".join(c if c.isalnum() or c in " -_.,:+()" else "_" for c in text)
+    return "".join(c if c.isalnum() or c in " -_.,:+()%/" else "_" for c in text)
