@@ -29,6 +29,7 @@ from .features import check_clips
 
 UInt8 = NDArray[np.uint8]
 Float = NDArray[np.float32]
+Counts = NDArray[np.uint8]
 
 SEED = 20_261_121
 SIDE = 7  # of a patch, or what there is of a shorter side
@@ -45,7 +46,7 @@ LEAST_SPREAD = 1.0  # level; real clips that never change must not blow up a dif
 KINDS = ("frames", "xt", "yt", "changes")
 
 
-def describe(clips_NTHWC: UInt8, seed: int) -> dict[str, Float]:
+def describe(clips_NTHWC: UInt8, seed: int) -> dict[str, Counts]:
     """How the patches of each clip are distributed, in four kinds of images.
 
     "frames": frames. "xt" and "yt": slices at one row or column, time downwards. "changes": differences of
@@ -58,8 +59,7 @@ def describe(clips_NTHWC: UInt8, seed: int) -> dict[str, Float]:
         seed: of the places; the directions are always the same.
 
     Returns:
-        by kind, float32 [N, P, D]: the share, 0 to 1 in steps of 1/64 or so, of the clip's patches whose
-        projection on a direction is at most a threshold. Half precision keeps them exactly.
+        by kind, uint8 [N, P, D]: of the clip's 64 patches, how many lie at or below a threshold on a direction.
 
     Raises:
         ValueError: another dtype or shape.
@@ -72,7 +72,7 @@ def projections(clips_NTHWC: UInt8, seed: int) -> dict[str, Float]:
     return {kind: values.numpy() for kind, values in _projected(clips_NTHWC, seed)}
 
 
-def sliced_wasserstein(real_NPD: NDArray[np.floating], fake_NPD: NDArray[np.floating]) -> float:
+def sliced_wasserstein(real_NPD: Counts, fake_NPD: Counts) -> float:
     """Distance between the patches of two sets of clips, each from `describe`; any counts. 0 or above, lower is better.
 
     The mean over all directions of the Wasserstein-1 distance, over the mean distance of two real patches.
@@ -89,8 +89,9 @@ def sliced_wasserstein(real_NPD: NDArray[np.floating], fake_NPD: NDArray[np.floa
     return float((gap_D / np.maximum(spread_D, LEAST_SPREAD)).mean())
 
 
-def _mean_of_clips(shares_NPD: NDArray[np.floating]) -> NDArray[np.float64]:
-    return shares_NPD.mean(0, dtype=np.float32).astype(np.float64)
+def _mean_of_clips(counts_NPD: Counts) -> NDArray[np.float64]:
+    """[P, D] share of all patches, 0 to 1."""
+    return counts_NPD.sum(0, dtype=np.int64) / (len(counts_NPD) * PATCHES)
 
 
 @functools.cache
@@ -101,14 +102,14 @@ def _weights() -> NDArray[np.float64]:
     return np.diff(edges)
 
 
-def _cumulative(values_NQD: Tensor) -> Float:
-    """[N, P, D] share of the patches at or below each threshold."""
-    n, q, d = values_NQD.shape
+def _cumulative(values_NQD: Tensor) -> Counts:
+    """[N, P, D] number of patches at or below each threshold."""
+    n, _, d = values_NQD.shape
     place = torch.asinh(values_NQD / SOFT) / STEP + (THRESHOLDS - 1) / 2
     bucket_NQD = place.ceil().clamp(0, THRESHOLDS).long()  # at or below threshold b: bucket b or less
     cell = (torch.arange(n)[:, None, None] * (THRESHOLDS + 1) + bucket_NQD) * d + torch.arange(d)
     counts = torch.bincount(cell.flatten(), minlength=n * (THRESHOLDS + 1) * d).reshape(n, THRESHOLDS + 1, d)
-    return (counts.cumsum(1)[:, :-1].float() / q).numpy()
+    return counts.cumsum(1)[:, :-1].to(torch.uint8).numpy()
 
 
 def _projected(clips_NTHWC: UInt8, seed: int) -> Iterator[tuple[str, Tensor]]:
