@@ -78,10 +78,11 @@ def sliced_wasserstein(real_NPD: Counts, fake_NPD: Counts) -> float:
     The mean over all directions of the Wasserstein-1 distance, over the mean distance of two real patches.
 
     What it sees depends on the kind. frames: texture and sharpness, noise, blur, contrast, colour, and what is
-    more or less often there; not time. xt and yt: also how edges go on in time, along that axis, so
-    frozen and shuffled clips. changes: how much and how sharply things change, so frozen and shuffled
-    clips and noise. None of them sees memorised clips, few kinds of clips that have the right patches
-    together, clips under a wrong label, or shapes larger than 7 pixels of the coarsest level.
+    more or less often there; not which frame follows which, so not frozen or shuffled clips. xt and yt:
+    also how edges go on in time along that axis, so frozen and shuffled clips. changes: how much
+    and how sharply things change, so frozen and shuffled clips, noise and blur. None of them sees
+    memorised clips, few kinds of clips that have the right patches together, clips under a wrong
+    label, or what is wrong in shapes larger than 7 pixels of the coarsest level alone.
     """
     real_PD = _mean_of_clips(real_NPD)
     gap_D = _weights() @ np.abs(real_PD - _mean_of_clips(fake_NPD))
