@@ -79,7 +79,7 @@ def verify_media(path: Path, trusted: bytes | None = None) -> Verified:
     """
     kind = kind_of(path)
     tags, marks = _told(path, kind)
-    watermark = _search(path, kind)
+    watermark = find_watermark(path, kind)
     return Verified(kind, tags, marks, read_manifest(path, kind, trusted), watermark)
 
 
@@ -124,7 +124,8 @@ def _beside(path: Path) -> dict[str, str]:
     return {key: str(value) for key, value in found.items() if key == "digitalSourceType" or key.startswith("vgan_")}
 
 
-def _search(path: Path, kind: str) -> Watermark:
+def find_watermark(path: Path, kind: str) -> Watermark:
+    """Search the pixels of a file of `kind`, as `kind_of` names it; raises as `verify_media`."""
     detector = Detector()
     try:
         for frame_HWC in _FRAMES[kind](path):
