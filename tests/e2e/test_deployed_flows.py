@@ -120,7 +120,7 @@ def test_a_worker_runs_the_whole_chain_and_then_generates(
     run = deployed.run("retrain/nightly", parameters)
     assert run["state_type"] == "COMPLETED", run["state"]["message"]
     artifacts = deployed.post("/artifacts/latest/filter", {})
-    assert {"rejected-videos", "dataset-summary", "metrics", "verdict", "train-progress"} <= {
+    assert {"rejected-videos", "dataset-summary", "metrics", "report", "verdict", "train-progress"} <= {
         a["key"] for a in artifacts
     }
 

@@ -333,7 +333,16 @@ def test_equal_runs_have_equal_reports(made: Made, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0.000"), (0.1234, "0.123"), (3.14159, "3.14"), (27.18, "27.2"), (56818.4, "56,818"), (0.00012, "1.2e-04")],
+    [
+        (0.0, "0.000"),
+        (0.1234, "0.123"),
+        (3.14159, "3.14"),
+        (27.18, "27.2"),
+        (56818.4, "56,818"),
+        (-0.0032, "-0.0032"),
+        (0.00012, "0.0001"),
+        (2e-6, "2e-06"),
+    ],
 )
 def test_figures_have_three_digits_that_count(value: float, text: str) -> None:
     assert figure(value) == text

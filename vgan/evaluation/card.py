@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..records import Dataset, Evaluation, TrainedRun, Verdict
-from .glossary import CONTROLS, PROBES, figure, named, worst_control
+from .glossary import CONTROLS, PROBES, figure, in_order, named, worst_control
 
 OUTCOMES = {
     "promoted": "promoted to champion",
@@ -52,7 +52,7 @@ clips = model.predict(asked, params={{"seed": 7, "label": {label}, "output": "ar
 ```
 
 ## Training data
-Dataset `{dataset.name}`, version `{run.dataset_digest}`: {dataset.videos:,} videos,
+Dataset `{dataset.name}`, version `{dataset.digest()}`{_other_version(run, dataset)}: {dataset.videos:,} videos,
 {dataset.clips("train"):,} clips for training and {dataset.clips("heldout"):,} held out, split by content so that copies
 of a video lie on one side. Trained on {run.clips:,} clips in {run.seconds:,.0f} s on {_plain(run.device)}
 (run `{run.run}`, seed {run.config.seed}, git {run.git_commit or "unknown"}, vgan {generator.vgan_version}).
@@ -94,6 +94,12 @@ says none, none was stated. No rights are granted by this card.
 """
 
 
+def _other_version(run: TrainedRun, dataset: Dataset) -> str:
+    if run.dataset_digest == dataset.digest():
+        return ""
+    return f" (the one evaluated on; trained on the version `{run.dataset_digest}`)"
+
+
 def _verdict(verdict: Verdict | None) -> str:
     if verdict is None:
         return ""
@@ -107,7 +113,7 @@ def _metrics(evaluation: Evaluation) -> str:
     meanings: list[str] = []
     for metric in evaluation.metrics:
         title, meaning = map(_plain, named(metric.name))
-        controls = ", ".join(f"{_control(name)} {figure(value)}" for name, value in metric.controls.items())
+        controls = ", ".join(f"{_control(name)} {figure(metric.controls[name])}" for name in in_order(metric.controls))
         worst = worst_control(metric)
         score = "none" if worst is None else f"{metric.score:.2f} (1 is {_control(worst)})"
         rows.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..records import Metric
@@ -51,13 +51,13 @@ METRICS: dict[str, tuple[str, str]] = {
     "neighbour": (
         "Nearest-neighbour test",
         "How often the nearest other clip is of the same kind, real or generated; 0.5 is best. Sees local differences; "
-        "below 0.5, clips crowd around single real ones. Does not see copied training clips.",
+        "below 0.5, clips sit on single real ones. Does not see how far off clips are, or copied training clips.",
     ),
     "memorisation": (
         "Memorisation ratio",
-        "Distance of generated clips to their nearest training clip over that of held-out clips to theirs: about 1 is "
-        "right, near 0 is copying. Sees whole clips that were copied; does not see copied parts, and rises above 1 for "
-        "clips that are like nothing.",
+        "Distance of generated clips to their nearest training clip over that of held-out clips to theirs, at most 1: "
+        "1 is right, near 0 is copying. Sees that most clips are copies; does not see a few copies among many, copied "
+        "parts or mirrored copies, and says nothing of quality.",
     ),
     "sliced_frames": (
         "Patches of frames",
@@ -81,18 +81,18 @@ METRICS: dict[str, tuple[str, str]] = {
     ),
     "motion_size": (
         "Size of motion",
-        "Gap between how much real and generated clips change from frame to frame. Sees frozen and hectic clips; does "
-        "not see where anything moves to.",
+        "Gap between how much real and generated clips change from frame to frame, in levels. Sees frozen, shuffled "
+        "and hectic clips; does not see where anything moves to.",
     ),
     "motion_direction": (
         "Direction of motion",
-        "Gap between the histograms of flow directions of real and generated clips. Sees which ways things move; does "
-        "not see what they look like or which class moves which way.",
+        "Gap between the histograms of flow directions of real and generated clips, 0 to 1. Sees which ways things "
+        "move; does not see how fast, what they look like, or which class moves which way.",
     ),
     "flicker": (
         "Flicker",
-        "Gap between how unsteadily real and generated clips change from frame to frame. Sees flicker and shuffled "
-        "time; does not see smooth motion the wrong way.",
+        "Gap between how unsteadily the brightness of real and generated clips changes, in levels. Sees flicker and "
+        "noise; does not see still or shuffled clips whose brightness is constant, or where anything moves.",
     ),
 }
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -250,5 +250,11 @@ def figure(value: float) -> str:
     """A number for a table, with about three digits that count."""
     size = abs(value)
     if 0 < size < 0.0095:
-        return f"{value:.1e}" if size < 0.00095 else f"{value:.4f}"
+        return f"{value:.4f}" if size >= 0.00005 else f"{value:.0e}"
     return f"{value:,.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.{2 if size >= 1 else 3}f}"
+
+
+def in_order(controls: Iterable[str]) -> list[str]:
+    """Names of controls, each once, as people read them: those of CONTROLS first."""
+    found = dict.fromkeys(controls)
+    return [name for name in CONTROLS if name in found] + [name for name in found if name not in CONTROLS]

@@ -191,8 +191,11 @@ def _facts(run: TrainedRun, dataset: Dataset, evaluation: Evaluation) -> dict[st
         "Dataset version": evaluation.dataset_digest,
         "Protocol": evaluation.protocol,
         "Evaluation": f"{evaluation.generated_clips:,} generated and {evaluation.heldout_clips:,} held-out clips, "
-        f"{evaluation.config.bootstrap} half-samples, seed {evaluation.config.seed}",
+        f"{evaluation.config.bootstrap} half-samples that keep {evaluation.halves} whole, copies looked for among "
+        f"{evaluation.training_clips:,} training clips, seed {evaluation.config.seed}",
     }
+    if evaluation.timings:
+        pairs["Evaluated in"] = f"{sum(evaluation.timings.values()):,.0f} s"
     if run.dataset_digest != evaluation.dataset_digest:
         pairs["Trained on"] = f"another version of the dataset: {run.dataset_digest}"
     if run.init is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..page import escaped, html_table
 from ..records import Evaluation, Metric
-from .glossary import CONTROLS, GROUPS, OTHERS, PROBES, figure, group_of, named, worst_control
+from .glossary import CONTROLS, GROUPS, OTHERS, PROBES, figure, group_of, in_order, named, worst_control
 
 START, END = 8.0, 88.0  # per cent of a gauge's width at which real clips and the worst control stand
 LEAST, MOST = -0.08, 1.13  # scores that a gauge shows; what lies beyond is drawn at its end
@@ -80,7 +80,7 @@ def _table_html(evaluation: Evaluation) -> str:
     """Every number of every figure."""
     if not evaluation.metrics:
         return ""
-    controls = list(dict.fromkeys(name for metric in evaluation.metrics for name in metric.controls))
+    controls = in_order(name for metric in evaluation.metrics for name in metric.controls)
     heads = ["Figure", "Generated", "95 % interval", "Real against real", "Score"]
     heads += [CONTROLS.get(name, name) for name in controls]
     rows = [(_named_html(metric), _cells(metric, controls)) for metric in evaluation.metrics]
