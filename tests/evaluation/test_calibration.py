@@ -21,8 +21,10 @@ def by_name(metrics):
     return {metric.name: metric for metric in metrics}
 
 
-def calibrate(real, fake, controls, draws):
-    return calibration.calibrate(real, fake, refer(real, controls, draws), draws)
+def calibrate(real, fake, controls, draws, names=("frechet", "motion", "precision")):
+    """Those of `names` and what comes with them: the others take long and go the same way."""
+    some = [comparison for comparison in COMPARISONS if comparison.figures[0].name in names]
+    return calibration.calibrate(real, fake, refer(real, controls, draws, some), draws, some)
 
 
 def halves(heldout, generated, draws, seed):
@@ -93,7 +95,8 @@ def test_the_floor_between_videos_is_worse_than_between_their_clips():
     values = rng.standard_normal((20, 6))[videos] + rng.standard_normal((200, 6)) * 0.1
     real = Views({"clip": values})
     by_video, by_clip = (
-        refer(real, {}, draw_halves(groups, 200, 20, 0)).floors["frechet"].mean() for groups in (videos, np.arange(200))
+        refer(real, {}, draw_halves(groups, 200, 20, 0), COMPARISONS[:1]).floors["frechet"].mean()
+        for groups in (videos, np.arange(200))
     )
     assert by_video > 3 * by_clip
 
@@ -103,8 +106,7 @@ def test_a_challenger_and_a_champion_meet_the_same_real_halves():
     assert all((a.real == b.real).all() for a, b in zip(few.each, many.each, strict=True))
     real = points(60, 0)
     draws = halves(60, 60, 20, seed=0)
-    reference = refer(real, {}, draws)
-    one, other = (by_name(calibration.calibrate(real, points(60, s), reference, draws)) for s in (1, 2))
+    one, other = (by_name(calibrate(real, points(60, s), {}, draws)) for s in (1, 2))
     assert len(one["frechet"].draws) == len(other["frechet"].draws) == 20
     paired = np.corrcoef(one["frechet"].draws, other["frechet"].draws)[0, 1]
     assert paired > 0.2  # the real half that they share moves both
@@ -148,11 +150,13 @@ def test_the_interval_narrows_with_more_clips():
 
 def test_the_interval_covers_the_figure_of_whole_samples():
     """95 % intervals of the unbiased distance hold its true value in most of many repetitions."""
-    truth = np.mean([compare(points(400, s), points(400, s + 500, shift=0.3))["motion"] for s in range(10)])
+    motion = [comparison for comparison in COMPARISONS if comparison.view == "motion"]
+    pairs = ((points(400, s), points(400, s + 500, shift=0.3)) for s in range(10))
+    truth = np.mean([compare(real, fake, comparisons=motion)["motion"] for real, fake in pairs])
     hits = 0
     for seed in range(20):
         real, fake = points(60, seed + 1000), points(60, seed + 2000, shift=0.3)
-        metric = by_name(calibrate(real, fake, {}, halves(60, 60, 40, seed=seed)))["motion"]
+        metric = by_name(calibrate(real, fake, {}, halves(60, 60, 40, seed=seed), ("motion",)))["motion"]
         hits += metric.low <= truth <= metric.high
     assert hits >= 16
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 from . import temporal
+from .classifier import two_sample_accuracy
 from .metrics import frechet, kernel_distance, neighbourhoods, polynomial_distance
 from .neighbours import memorisation, nearest_neighbour_accuracy
 from .sliced import sliced_wasserstein
@@ -87,6 +88,12 @@ COMPARISONS = (
     ),
     Comparison("clip", (Figure("neighbour", "lower", ALL, draws=20),), plain(nearest_neighbour_accuracy), 5),
     Comparison(
+        "clip",
+        (Figure("classifier", "lower", ALL, draws=10),),
+        lambda real_NK, fake_NK, seed: (two_sample_accuracy(real_NK, fake_NK, seed),),
+        2,
+    ),
+    Comparison(
         "novelty",
         (Figure("memorisation", "higher", frozenset({"copied"})),),
         # The other way round in its arguments: see there.
@@ -106,9 +113,7 @@ COMPARISONS = (
         _temporal,
     ),
 )
-FIGURES = tuple(figure for comparison in COMPARISONS for figure in comparison.figures) + (
-    Figure("classifier", "lower", ALL, draws=10),
-)
+FIGURES = tuple(figure for comparison in COMPARISONS for figure in comparison.figures)
 PRIMARY = "frechet"
 GUARDS = ("recall", "memorisation", "motion")
 
