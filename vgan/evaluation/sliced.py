@@ -38,6 +38,7 @@ SMALLEST = 16  # a level is not made smaller
 DIRECTIONS = 64  # of each level, and at least FEWEST in all
 FEWEST = 128
 PATCHES = 64  # of each clip, level and kind
+CYCLE = 32  # clips until the same places come again
 IMAGES = {"frames": 4, "changes": 4, "xt": 8, "yt": 8}  # of each clip that the patches are spread over
 THRESHOLDS = 32
 STEP, SOFT = 0.37, 4.0  # thresholds lie SOFT sinh(i STEP) levels from 0: 1.5 levels apart there, 600 levels reach
@@ -50,9 +51,8 @@ def describe(clips_NTHWC: UInt8, seed: int) -> dict[str, Counts]:
     """How the patches of each clip are distributed, in four kinds of images.
 
     "frames": frames. "xt" and "yt": slices at one row or column, time downwards. "changes": differences of
-    neighbouring frames. Calls with equal seed and shape look at the same places, so that chunks can
-    be joined and sides compared; let the seed differ between the chunks of a side, the same for every
-    side, and more places are looked at.
+    neighbouring frames. The first clips of two calls with equal seed and shape are looked at in the same
+    places, and so on; after 32 clips the places come again, so that chunks of 32 give what one call gives.
 
     Args:
         clips_NTHWC: uint8 [N, T >= 2, H, W, 3], at least 16 x 16.
@@ -129,13 +129,19 @@ def _images(clips_NTCHW: Tensor, kind: str, rng: np.random.Generator) -> Tensor:
     """Some images of each clip at random, float [N, S, C, H, W]; the height of a slice is time."""
     axis = {"frames": 1, "changes": 1, "xt": 3, "yt": 4}[kind]
     there = clips_NTCHW.shape[axis] - (kind == "changes")
-    chosen = torch.as_tensor(np.sort(rng.permutation(there)[: IMAGES[kind]]))
-    images = clips_NTCHW.index_select(axis, chosen).float()
-    if kind == "changes":
-        return clips_NTCHW.index_select(1, chosen + 1).float() - images
+    orders = np.stack([rng.permutation(there)[: IMAGES[kind]] for _ in range(CYCLE)])
+    chosen_NS, clip_N1 = _in_turn(orders, len(clips_NTCHW)), torch.arange(len(clips_NTCHW))[:, None]
     if kind == "xt":
-        return images.permute(0, 3, 2, 1, 4)
-    return images.permute(0, 4, 2, 1, 3) if kind == "yt" else images
+        return clips_NTCHW.permute(0, 3, 1, 2, 4)[clip_N1, chosen_NS].transpose(2, 3).float()
+    if kind == "yt":
+        return clips_NTCHW.permute(0, 4, 1, 2, 3)[clip_N1, chosen_NS].transpose(2, 3).float()
+    images = clips_NTCHW[clip_N1, chosen_NS].float()
+    return clips_NTCHW[clip_N1, chosen_NS + 1].float() - images if kind == "changes" else images
+
+
+def _in_turn(rows: NDArray[np.int64], count: int) -> Tensor:
+    """[count, ...] the rows, again and again."""
+    return torch.as_tensor(rows)[torch.arange(count) % len(rows)]
 
 
 def _pyramid(images_NSCHW: Tensor, in_both: bool) -> list[Tensor]:
@@ -156,14 +162,16 @@ def _pyramid(images_NSCHW: Tensor, in_both: bool) -> list[Tensor]:
 
 def _along(level_NSCHW: Tensor, level: int, levels: int, rng: np.random.Generator) -> Tensor:
     """Random patches of each clip, projected on this level's directions: [N, Q, D]."""
-    images, height, width = level_NSCHW.shape[1], *level_NSCHW.shape[3:]
+    n, images, _, height, width = level_NSCHW.shape
     tall, wide = min(SIDE, height), min(SIDE, width)
-    patches: list[Tensor] = []
-    for place in range(PATCHES):
-        y, x = int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1))
-        patches.append(level_NSCHW[:, place % images, :, y : y + tall, x : x + wide].flatten(1))
+    y_NQ = _in_turn(rng.integers(height - tall + 1, size=(CYCLE, PATCHES)), n)
+    x_NQ = _in_turn(rng.integers(width - wide + 1, size=(CYCLE, PATCHES)), n)
+    y = (y_NQ[..., None] + torch.arange(tall))[..., None]
+    x = (x_NQ[..., None] + torch.arange(wide))[..., None, :]
+    clip, image = torch.arange(n)[:, None, None, None], (torch.arange(PATCHES) % images)[:, None, None]
+    patches_NQhwC = level_NSCHW.permute(0, 1, 3, 4, 2)[clip, image, y, x]
     count = max(DIRECTIONS, -(-FEWEST // levels))
-    return torch.stack(patches, dim=1) @ _directions(level, patches[0].shape[1], count)
+    return patches_NQhwC.flatten(2) @ _directions(level, patches_NQhwC[0, 0].numel(), count)
 
 
 @functools.cache
