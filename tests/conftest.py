@@ -1,6 +1,8 @@
 """Small real videos for all tests, made by the ffmpeg that vgan finds."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ for name in ("VGAN_DATASETS", "VGAN_CACHE_GB", "VGAN_WORKSPACE", "VGAN_C2PA_CERT
     os.environ.pop(name, None)
 # Nor signs with the developer's own certificate.
 os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="vgan-tests-config-")
+atexit.register(shutil.rmtree, os.environ["XDG_CONFIG_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

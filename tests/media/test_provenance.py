@@ -1,20 +1,24 @@
+from xml.etree import ElementTree as xml
+
 import av
 import numpy as np
 import pytest
 
 from vgan.errors import BadInputError
-from vgan.media.encode import write_mp4
-from vgan.media.provenance import C2PA_BOX, SYNTHETIC, XMP_BOX, read_marking, read_marks, synthetic_metadata
+from vgan.media.encode import write_mp4, write_png
+from vgan.media.provenance import C2PA_BOX, SYNTHETIC, read_marking, read_marks, synthetic_metadata
+from vgan.media.xmp import XMP_BOX, marking_of, read_xmp, with_xmp
 
 FRAMES = np.zeros((4, 32, 32, 3), np.uint8)
 
 
 def test_a_generated_video_says_so_and_names_its_model(tmp_path):
-    write_mp4(tmp_path / "x.mp4", FRAMES, 8, synthetic_metadata("shapes", "version 3", 42))
+    write_mp4(tmp_path / "x.mp4", FRAMES, 8, synthetic_metadata("shapes", "shapes-1f0c", 42, version="3"))
     assert read_marking(tmp_path / "x.mp4") == {
         "digitalSourceType": SYNTHETIC,
         "vgan_model": "shapes",
-        "vgan_run": "version 3",
+        "vgan_model_version": "3",
+        "vgan_run": "shapes-1f0c",
         "vgan_seed": "42",
     }
     assert SYNTHETIC.encode() in (tmp_path / "x.mp4").read_bytes(), "any tool that looks for the code finds it"
@@ -26,6 +30,41 @@ def test_the_marking_survives_a_change_of_container(make_video, tmp_path, name):
     write_mp4(tmp_path / "x.mp4", FRAMES, 8, marking)
     copy = make_video(tmp_path / name, "-i", tmp_path / "x.mp4", "-c", "copy")
     assert read_marking(copy) == {key: value for key, value in marking.items() if key != "comment"}
+
+
+def test_a_model_that_is_not_registered_has_no_version():
+    assert "vgan_model_version" not in synthetic_metadata("shapes", "shapes-1f0c", 42)
+
+
+def test_xmp_says_what_the_tags_say_whatever_the_names(make_video, tmp_path):
+    tags = synthetic_metadata("<a> & \"b\" 'c' \N{SNOWMAN}\n", "run", 1, "3")
+    told = {key: value for key, value in tags.items() if key != "comment"}
+    write_mp4(tmp_path / "x.mp4", FRAMES, 8, tags)
+    make_video(tmp_path / "x.gif", "-i", tmp_path / "x.mp4")
+    write_png(tmp_path / "x.png", FRAMES[0])
+    for kind in ("gif", "png"):
+        path = tmp_path / f"x.{kind}"
+        path.write_bytes(with_xmp(path.read_bytes(), f".{kind}", tags))
+        xml.fromstring(read_xmp(path, kind).partition("?>")[2].rpartition("<?")[0])
+        assert marking_of(read_xmp(path, kind)) == told
+        assert read_marks(path, {"xmp": read_xmp(path, kind)}) == ("iptc-ai",)
+    marked = with_xmp((tmp_path / "x.mp4").read_bytes(), ".mp4", tags)
+    (tmp_path / "x.mp4").write_bytes(marked)
+    assert read_marks(tmp_path / "x.mp4", {}) == ("iptc-ai",), "others find it without vgan's own tags"
+    assert len(list(av.open(str(tmp_path / "x.mp4")).decode(video=0))) == len(FRAMES)
+
+
+def test_xmp_of_others_is_not_taken_for_vgans():
+    assert marking_of(TRAINED.decode()) == {} == marking_of("") == marking_of('<vgan:model="x"')
+
+
+@pytest.mark.parametrize("kind", ["gif", "png"])
+def test_files_that_are_cut_off_or_lie_have_no_xmp(kind, tmp_path):
+    path = tmp_path / "x"
+    start = {"gif": b"GIF89a", "png": b"\x89PNG\r\n\x1a\n"}[kind]
+    for rest in (b"", b"\0\0", b"\xff" * 50, b"\xff\xff\xff\xffiTXtXML:com.adobe.xmp\0\0", bytes(5000)):
+        path.write_bytes(start + rest)
+        assert read_xmp(path, kind) == ""
 
 
 def test_a_camera_video_has_no_marking(plain_video, make_video, tmp_path):
