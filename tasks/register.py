@@ -6,21 +6,48 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from tasks import registration
-from tasks.retries import STAGE_POLICY
+from tasks.retries import REGISTER_POLICY
 from vgan.config import RegisterConfig
-from vgan.records import ModelVersion
+from vgan.errors import GateFailedError
+from vgan.records import ModelVersion, Verdict
+from vgan.storage import read_bytes
 from vgan.workspace import Workspace
 
+HEADINGS = {
+    "promoted": "Promoted",
+    "forced": "Promoted by force, against the gate",
+    "registered": "Registered, not promoted",
+    "refused": "Refused: not registered",
+}
 
-@task(name="register", **STAGE_POLICY)
+
+@task(name="register", **REGISTER_POLICY)
 def register(root: str, run: str, config: RegisterConfig) -> ModelVersion:
     """Register the run's generator behind the gate; a repeated call finds the version."""
     workspace = Workspace.open(root, missing="refuse", sought=f"run {run!r}")
-    version = registration.register(workspace, run, config)
-    create_markdown_artifact(_summary(version), key="verdict")
+    try:
+        version = registration.register(workspace, run, config)
+    except GateFailedError:
+        create_markdown_artifact(verdict_markdown(workspace, run, None), key="verdict")
+        raise
+    create_markdown_artifact(verdict_markdown(workspace, run, version), key="verdict")
     return version
 
 
-def _summary(version: ModelVersion) -> str:
-    held = f"carries **@{version.alias}**" if version.champion else f"does not carry @{version.alias}"
-    return f"`{version.model_uri}` {held}.\n\n{version.verdict}\n\nMLflow run `{version.mlflow_run_id}`"
+def verdict_markdown(workspace: Workspace, run: str, version: ModelVersion | None) -> str:
+    """What the gate said, check by check, and which version came of it; None when none did."""
+    path = workspace.run(run).verdict
+    verdict = Verdict.from_json(read_bytes(path), str(path))
+    outcome = version.outcome if version else verdict.outcome
+    lines = [f"## {HEADINGS[outcome]}", ""]
+    if version:
+        held = f"carries **@{version.alias}**" if version.champion else f"does not carry @{version.alias}"
+        lines += [f"`{version.model_uri}` {held}. MLflow run `{version.mlflow_run_id}`.", ""]
+    lines += ["| check | passed | said |", "|---|---|---|"]
+    lines += [f"| {c.name} | {'yes' if c.passed else '**no**'} | {_cell(c.said)} |" for c in verdict.checks]
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Text of a table's cell, in which nothing is markup."""
+    return "".join(f"\\{c}" if c in "|*_`<>[]" else c for c in text.replace("\n", " "))

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
 
 from tasks import tracking
 from tasks.tracking import MlflowVersion
 from vgan.config import RegisterConfig
 from vgan.data.manifest import load_dataset
-from vgan.errors import ConfigError, GateFailedError
+from vgan.errors import ConfigError, CorruptDataError, GateFailedError, ResumableError, VganError
 from vgan.evaluation.card import model_card
-from vgan.evaluation.gate import Verdict, decide
-from vgan.records import Dataset, Evaluation, ModelVersion, TrainedRun
+from vgan.evaluation.gate import decide
+from vgan.evaluation.pages import write_verdict
+from vgan.evaluation.rivals import differences
+from vgan.records import Check, Dataset, Evaluation, ModelVersion, Outcome, TrainedRun, Verdict
 from vgan.storage import lease, read_bytes, write_atomic
 from vgan.workspace import Workspace
 
 log = logging.getLogger(__name__)
+
+TURN_SECONDS = 900.0  # to wait for another registration of the model, which may have to evaluate the champion
+MOST_JUDGEMENTS = 3
 
 
 @dataclass(frozen=True)
@@ -53,52 +61,112 @@ def register(workspace: Workspace, run: str, config: RegisterConfig) -> ModelVer
     """Register the run's generator and move the alias to it when it beats the present holder.
 
     Idempotent by the weights' hash: a repeated call finds the version, and one that was cut
-    between upload and alias goes on where it stopped.
+    between upload and alias goes on where it stopped. A version that was judged stays judged,
+    so that one from which the alias was taken back by hand does not take it again.
 
     Raises:
         ConfigError: the run was not trained or not evaluated.
-        GateFailedError: samples that are not finite or do not differ; nothing is registered.
+        GateFailedError: the run fails the gate on its own; nothing is registered.
         RegistryError: the server did not answer; the same command goes on.
-        ResumableError: another process registers this model right now.
+        ResumableError: another process has been registering this model for a quarter of an hour.
     """
     candidate = Candidate.load(workspace, run)
     name = config.model_name or candidate.trained.dataset
-    with lease(workspace.model_lease(name)), tracking.registry_errors(f"registering {name}", workspace):
+    doing = tracking.registry_errors(f"registering {name}", workspace)
+    with lease(workspace.model_lease(name), wait=TURN_SECONDS), doing:
         api = tracking.client(workspace)
         version = tracking.find_version(api, name, candidate.trained.generator.weights_sha256)
         champion = tracking.champion_version(api, name, config.alias)
-        if version and _is_settled(version, candidate.evaluation):
+        if version and _is_settled(version, champion, candidate.evaluation, config):
             return _record(candidate, version, champion, config.alias, unchanged=True)
-        verdict = _judge(candidate, version, champion)
-        version = _upload(candidate, name, version)
-        if verdict.promote:
-            api.set_registered_model_alias(name, config.alias, version.version)
-            champion = version
+        version, champion, verdict = _judge_and_move(candidate, name, config, version)
         # Last, so that a registration cut before here is judged again by the next call.
-        api.set_model_version_tag(name, version.version, tracking.EVALUATION_TAG, candidate.evaluation.digest())
-        api.set_model_version_tag(name, version.version, tracking.VERDICT_TAG, " ".join(verdict.reasons))
-        version = api.get_model_version(name, version.version)
+        judged = {f"{tracking.JUDGED_TAG}.{config.alias}": _judged(candidate.evaluation, config)}
+        version = tracking.tag_version(api, version, {**tracking.verdict_tags(verdict), **judged})
         return _record(candidate, version, champion, config.alias, unchanged=False)
 
 
-def _is_settled(version: MlflowVersion, evaluation: Evaluation) -> bool:
-    return tracking.VERDICT_TAG in version.tags and version.tags.get(tracking.EVALUATION_TAG) == evaluation.digest()
+def _judged(evaluation: Evaluation, config: RegisterConfig) -> str:
+    return f"{evaluation.digest()} {config.tolerance:g}"
 
 
-def _judge(candidate: Candidate, version: MlflowVersion | None, champion: MlflowVersion | None) -> Verdict:
-    """Ask the gate, with the champion's figures on the same held-out clips; raises GateFailedError."""
-    holds_it = version is not None and champion is not None and version.version == champion.version
-    rival = None if champion is None or holds_it else champion_evaluation(candidate, champion)
-    verdict = decide(candidate.evaluation, rival)
-    for reason in verdict.reasons:
-        log.info("gate: %s", reason)
-    if not verdict.register:
-        run = candidate.trained.run
-        raise GateFailedError(
-            f"run {run} is not registered: {' '.join(verdict.reasons)}",
-            hint=f"Look at {candidate.workspace.run(run).report}; train longer or on more varied clips.",
-        )
-    return verdict
+def _is_settled(
+    version: MlflowVersion, champion: MlflowVersion | None, evaluation: Evaluation, config: RegisterConfig
+) -> bool:
+    judged = version.tags.get(f"{tracking.JUDGED_TAG}.{config.alias}") == _judged(evaluation, config)
+    return judged and (not config.force or _same(version, champion))
+
+
+def _same(version: MlflowVersion | None, other: MlflowVersion | None) -> bool:
+    return version is not None and other is not None and str(version.version) == str(other.version)
+
+
+def _judge_and_move(
+    candidate: Candidate, name: str, config: RegisterConfig, version: MlflowVersion | None
+) -> tuple[MlflowVersion, MlflowVersion | None, Verdict]:
+    """(the version, who holds the alias now, the verdict); judges anew when the alias moves meanwhile."""
+    api = tracking.client(candidate.workspace)
+    for _ in range(MOST_JUDGEMENTS):
+        champion = tracking.champion_version(api, name, config.alias)
+        verdict = decide(
+            candidate.evaluation, _rival(candidate, version, champion, config),
+            tolerance=config.tolerance, force=config.force,
+        )  # fmt: skip
+        _write_down(candidate, verdict)
+        if not verdict.register:
+            raise _refusal(candidate, verdict)
+        version = _upload(candidate, name, version, verdict)
+        if not verdict.promote or _same(version, champion):
+            return version, champion, verdict
+        by = "forced registration" if verdict.outcome == "forced" else "gate"
+        if tracking.move_alias(api, version, config.alias, champion, by):
+            return version, version, verdict
+        log.warning("@%s of %s was moved meanwhile; judging again", config.alias, name)
+    raise ResumableError(
+        f"@{config.alias} of {name} was moved by others {MOST_JUDGEMENTS} times while this run was judged.",
+        hint="The version is registered; the same command judges it again.",
+    )
+
+
+def _write_down(candidate: Candidate, verdict: Verdict) -> None:
+    """Into the log, the run's folder, its report and its card."""
+    folder = candidate.workspace.run(candidate.trained.run)
+    for check in verdict.checks:
+        log.log(logging.INFO if check.passed else logging.WARNING, "gate: %s", check.said)
+    log.info("gate: %s", verdict.outcome)
+    write_atomic(folder.verdict, verdict.to_json())
+    write_verdict(folder, candidate.trained, candidate.dataset, candidate.evaluation, verdict)
+
+
+def _refusal(candidate: Candidate, verdict: Verdict) -> GateFailedError:
+    """Leaves the verdict in MLflow, where people look for it, if it answers."""
+    run, folder = candidate.trained.run, candidate.workspace.run(candidate.trained.run)
+    tracking.best_effort("logging the refused run", lambda: _log_run(candidate, verdict))
+    failed = " ".join(check.said for check in verdict.checks if not check.passed)
+    return GateFailedError(
+        f"run {run} fails the gate and is not registered: {failed}",
+        hint=f"Look at {folder.report}; train longer or on more varied clips.",
+    )
+
+
+class _IncomparableError(Exception):
+    """Why the champion has no figures to compare with."""
+
+
+def _rival(
+    candidate: Candidate, version: MlflowVersion | None, champion: MlflowVersion | None, config: RegisterConfig
+) -> Evaluation | Check | None:
+    if champion is None:
+        return None
+    if _same(version, champion):
+        return Check(name="holder", passed=True, said=f"It carries @{config.alias} already.")
+    try:
+        return champion_evaluation(candidate, champion)
+    except (_IncomparableError, VganError) as error:
+        if not config.force and not isinstance(error, _IncomparableError):
+            raise  # which another try may help
+        said = f"The champion, version {champion.version}, cannot be compared: {error}"
+        return Check(name="comparable", passed=False, said=said)
 
 
 def champion_evaluation(candidate: Candidate, champion: MlflowVersion) -> Evaluation:
@@ -106,35 +174,53 @@ def champion_evaluation(candidate: Candidate, champion: MlflowVersion) -> Evalua
 
     Taken from its run folder when they are there, else made from the registered weights.
     """
-    workspace = candidate.workspace
-    weights = champion.tags[tracking.WEIGHTS_TAG]
-    run = champion.tags[tracking.RUN_TAG]
+    workspace, judged = candidate.workspace, candidate.evaluation
+    weights, run = champion.tags.get(tracking.WEIGHTS_TAG), champion.tags.get(tracking.RUN_TAG)
+    if not weights or not run:
+        raise _IncomparableError("it was not registered by vgan.")
     cache = workspace.run(candidate.trained.run).champion_evaluation
     for path in (workspace.run(run).evaluation, cache):
-        if path.exists():
-            known = Evaluation.from_json(read_bytes(path), str(path))
-            if known.weights_sha256 == weights and comparable(known, candidate.evaluation):
-                return known
+        known = _read_evaluation(path)
+        if known and known.weights_sha256 == weights and not differences(known, judged):
+            return known
     from vgan.evaluation.evaluate import evaluate_generator  # torch, which a first registration does not need
 
     log.info("evaluating champion %s version %s on the challenger's held-out clips", champion.name, champion.version)
-    with tracking.downloaded(workspace, champion) as (package, _):
-        judged = candidate.evaluation
-        made = evaluate_generator(package, workspace, judged.dataset, run, judged.config, version=judged.dataset_digest)
+    with ExitStack() as stack:
+        try:
+            package, _ = stack.enter_context(tracking.downloaded(workspace, champion))
+        except CorruptDataError as error:
+            raise _IncomparableError(error.message) from error
+        try:
+            made = evaluate_generator(
+                package, workspace, judged.dataset, run, judged.config, version=judged.dataset_digest
+            )
+        except ConfigError as error:  # it makes clips of another size or other classes
+            raise _IncomparableError(error.message) from error
     write_atomic(cache, made.to_json())
     return made
 
 
-def comparable(one: Evaluation, other: Evaluation) -> bool:
-    """Whether two evaluations used the same clips, code and settings."""
-    return (one.dataset_digest, one.protocol, one.config) == (other.dataset_digest, other.protocol, other.config)
+def _read_evaluation(path: Path) -> Evaluation | None:
+    """None for what is not there or damaged: it can be made again."""
+    try:
+        return Evaluation.from_json(read_bytes(path), str(path)) if path.exists() else None
+    except (ConfigError, CorruptDataError):
+        return None
 
 
-def _upload(candidate: Candidate, name: str, version: MlflowVersion | None) -> MlflowVersion:
-    """Bring the MLflow run up to date, upload the package and create the version, each once."""
+def _log_run(candidate: Candidate, verdict: Verdict) -> str:
+    """Bring the run's MLflow run up to date, figures, pictures and verdict too; returns its id."""
     workspace, trained, dataset = candidate.workspace, candidate.trained, candidate.dataset
     run_id = tracking.sync_run(workspace, trained.run, dataset, tracking.settings(trained.config, dataset.config))
-    tracking.finish_run(workspace, run_id, trained, candidate.evaluation, candidate.card)
+    tracking.finish_run(workspace, run_id, trained, candidate.evaluation, verdict)
+    return run_id
+
+
+def _upload(candidate: Candidate, name: str, version: MlflowVersion | None, verdict: Verdict) -> MlflowVersion:
+    """Bring the MLflow run up to date, upload the package and create the version, each once."""
+    workspace, trained = candidate.workspace, candidate.trained
+    run_id = _log_run(candidate, verdict)
     if version is not None:
         return version
     source, package_sha256 = tracking.upload_model(workspace, run_id, trained, candidate.card)
@@ -159,6 +245,7 @@ def _record(
         alias=alias,
         champion=champion is not None and champion.version == version.version,
         unchanged=unchanged,
+        outcome=cast(Outcome, version.tags.get(tracking.OUTCOME_TAG, "registered")),
         verdict=version.tags.get(tracking.VERDICT_TAG, ""),
         model_uri=f"models:/{version.name}/{version.version}",
         mlflow_run_id=version.run_id or "",

@@ -39,3 +39,10 @@ STAGE_POLICY: StagePolicy = {
     "cache_policy": NO_CACHE,
     "persist_result": False,
 }
+
+# The last stage, after hours of training: a registry may be away for longer than a restart takes.
+REGISTER_POLICY: StagePolicy = {
+    **STAGE_POLICY,
+    "retries": 6,
+    "retry_delay_seconds": [1.0, 10.0, 60.0, 300.0, 600.0, 1200.0],
+}

@@ -23,6 +23,7 @@ from vgan.training.process import train as train_in_child
 from vgan.workspace import Workspace
 
 SECONDS_BETWEEN_SYNCS = 15.0
+MOST_SECONDS_BETWEEN_SYNCS = 600.0  # while the server is away
 GPU_SLOT = "gpu"
 SLOT_LEASE_SECONDS = 60  # a killed holder's slot comes free after this
 
@@ -42,15 +43,16 @@ def train(root: str, name: str, config: TrainConfig, version: str | None = None)
     dataset = load_dataset(workspace, name, version)
     init = initial_weights(workspace, dataset, config)
     run = run_key(dataset, config, init)
-    synced = time.monotonic()
+    synced, pause = time.monotonic(), SECONDS_BETWEEN_SYNCS
 
     def forward(_: dict[str, Any]) -> None:
-        nonlocal synced
-        if time.monotonic() - synced >= SECONDS_BETWEEN_SYNCS:
-            tracking.best_effort(
+        nonlocal synced, pause
+        if time.monotonic() - synced >= pause:
+            done = tracking.best_effort(
                 "forwarding metrics to MLflow",
                 lambda: tracking.sync_run(workspace, run, dataset, tracking.settings(config, dataset.config)),
             )
+            pause = SECONDS_BETWEEN_SYNCS if done else min(2 * pause, MOST_SECONDS_BETWEEN_SYNCS)
             synced = time.monotonic()
 
     with _gpu_slot(config), stage_progress("train") as progress:

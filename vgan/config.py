@@ -278,6 +278,18 @@ class RegisterConfig(Spec):
     alias: str = Field(
         default="champion", pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="Alias that the best version carries."
     )
+    tolerance: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="How much worse than the champion's the variety, motion and originality of the clips may surely "
+        "be; 0 is as good, 1 as far off as real clips spoilt on purpose are from real ones.",
+    )
+    force: bool = Field(
+        default=False,
+        description="Give the alias to this model although it fails the gate, and record that; never with samples "
+        "that are not finite.",
+    )
 
 
 class SampleConfig(Spec):

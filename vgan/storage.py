@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 CHUNK_BYTES = 1 << 20
 STALE_SECONDS = 60.0  # a lease whose heartbeat is older belongs to a dead owner
 HEARTBEAT_SECONDS = 10.0
+WAIT_BETWEEN_SECONDS = 1.0  # looks at a lease that is waited for
 
 
 _passed: dict[str, int] = {}  # how often this process came by each fault point
@@ -168,15 +169,46 @@ class _Heartbeat(threading.Thread):
 
 
 @contextlib.contextmanager
-def lease(path: Path, *, clock: Callable[[], float] = time.time) -> Generator[None]:
+def lease(path: Path, *, clock: Callable[[], float] = time.time, wait: float = 0.0) -> Generator[None]:
     """Be the only process that works in the folder of `path`.
 
     The owner is named by host, pid and start time. A lease of a dead process of this host, or
     one whose heartbeat is older than a minute on another host, is taken over with a warning.
 
+    Args:
+        path: the lease.
+        clock: seconds since 1970.
+        wait: seconds for which to wait for a living owner to end.
+
     Raises:
         ResumableError: another living process holds it.
     """
+    _wait_for(path, clock, wait)
+    heartbeat = _Heartbeat(path)
+    heartbeat.start()
+    try:
+        yield
+    finally:
+        heartbeat.stopped.set()
+        path.unlink(missing_ok=True)
+
+
+def _wait_for(path: Path, clock: Callable[[], float], wait: float) -> None:
+    """Take the lease, after at most so many seconds."""
+    end, said = time.monotonic() + wait, False
+    while True:
+        try:
+            return _take(path, clock)
+        except ResumableError as error:
+            if time.monotonic() >= end:
+                raise
+            if not said:
+                log.info("waiting: %s", error.message)
+            said = True
+            time.sleep(min(WAIT_BETWEEN_SECONDS, wait))
+
+
+def _take(path: Path, clock: Callable[[], float]) -> None:
     content = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "start": process_start(os.getpid())})
     with storage_errors(path, "taking the lease"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,13 +220,6 @@ def lease(path: Path, *, clock: Callable[[], float] = time.time) -> Generator[No
             temporary = path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}"
             temporary.write_text(content)
             os.replace(temporary, path)
-    heartbeat = _Heartbeat(path)
-    heartbeat.start()
-    try:
-        yield
-    finally:
-        heartbeat.stopped.set()
-        path.unlink(missing_ok=True)
 
 
 def _refuse_living_owner(path: Path, clock: Callable[[], float]) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import datasets, doctor, inspection, models, pipeline, provenance, stages
+from flows.cli import datasets, doctor, inspection, models, pipeline, promotion, provenance, stages
 from flows.cli.options import PlainHelp
 from vgan import __version__
 
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     add_completion=False,
 )
-for part in (pipeline, stages, models, inspection, datasets, provenance, doctor):
+for part in (pipeline, stages, models, promotion, inspection, datasets, provenance, doctor):
     app.registered_commands += part.app.registered_commands
 for command in app.registered_commands:
     command.cls = PlainHelp

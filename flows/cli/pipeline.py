@@ -38,7 +38,7 @@ app = typer.Typer()
 @with_config("ingest_config", IngestConfig)
 @with_config("train_config", TrainConfig)
 @with_config("evaluate_config", EvaluateConfig, prefix="evaluate_")
-@with_config("register_config", RegisterConfig)
+@with_config("register_config", RegisterConfig, leave_out=("force",))
 def run(
     videos: VideosOption,
     name: NameOption,

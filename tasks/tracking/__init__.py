@@ -8,13 +8,52 @@ from __future__ import annotations
 
 from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
-from tasks.tracking.runs import experiment, find_run, finish_run, settings, sync_run, upload_model
-from tasks.tracking.server import best_effort, client, registry_errors, shown_uri, tracking_uri
-from tasks.tracking.tags import EVALUATION_TAG, PACKAGE_TAG, RUN_TAG, UPLOADED_TAG, VERDICT_TAG, WEIGHTS_TAG
-from tasks.tracking.versions import champion_version, create_version, downloaded, find_version, resolve
+from tasks.tracking.runs import (
+    experiment,
+    find_run,
+    finish_run,
+    settings,
+    sync_run,
+    upload_model,
+)
+from tasks.tracking.server import (
+    best_effort,
+    client,
+    registry_errors,
+    shown_uri,
+    tracking_uri,
+)
+from tasks.tracking.tags import (
+    EVALUATION_TAG,
+    FORCED_TAG,
+    GATE_TAG,
+    JUDGED_TAG,
+    MOVED_TAG,
+    OUTCOME_TAG,
+    PACKAGE_TAG,
+    RUN_TAG,
+    UPLOADED_TAG,
+    VERDICT_TAG,
+    WEIGHTS_TAG,
+    verdict_tags,
+)
+from tasks.tracking.versions import (
+    champion_version,
+    create_version,
+    downloaded,
+    find_version,
+    move_alias,
+    resolve,
+    tag_version,
+)
 
 __all__ = [
     "EVALUATION_TAG",
+    "FORCED_TAG",
+    "GATE_TAG",
+    "JUDGED_TAG",
+    "MOVED_TAG",
+    "OUTCOME_TAG",
     "PACKAGE_TAG",
     "RUN_TAG",
     "UPLOADED_TAG",
@@ -30,11 +69,14 @@ __all__ = [
     "find_run",
     "find_version",
     "finish_run",
+    "move_alias",
     "registry_errors",
     "resolve",
     "settings",
     "shown_uri",
     "sync_run",
+    "tag_version",
     "tracking_uri",
     "upload_model",
+    "verdict_tags",
 ]

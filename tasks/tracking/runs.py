@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 import time
@@ -18,9 +19,9 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from tasks.tracking.server import URI_VARIABLE, client
-from tasks.tracking.tags import EVALUATION_TAG, RUN_TAG, UPLOADED_TAG, WEIGHTS_TAG
+from tasks.tracking.tags import EVALUATION_TAG, RUN_TAG, UPLOADED_TAG, WEIGHTS_TAG, verdict_tags
 from vgan.config import IngestConfig, TrainConfig
-from vgan.records import Dataset, Evaluation, TrainedRun
+from vgan.records import Dataset, Evaluation, TrainedRun, Verdict
 from vgan.registry.package import ENTRY_FILE, build_package
 from vgan.workspace import RunFolder, Workspace
 
@@ -31,9 +32,13 @@ SIGNATURE = ModelSignature(
     params=ParamSchema(
         [
             ParamSpec("seed", DataType.long, 0),
+            ParamSpec("to_seed", DataType.long, -1),
             ParamSpec("label", DataType.string, ""),
-            ParamSpec("output", DataType.string, "array"),
             ParamSpec("frames", DataType.long, 0),
+            ParamSpec("fps", DataType.double, 0.0),
+            ParamSpec("truncation", DataType.double, 1.0),
+            ParamSpec("output", DataType.string, "array"),
+            ParamSpec("codec", DataType.string, "auto"),
         ]
     ),
 )
@@ -41,8 +46,10 @@ INPUT_EXAMPLE = (pd.DataFrame({"num_videos": [1]}), {"seed": 0, "label": "", "ou
 
 
 def find_run(api: MlflowClient, experiment_id: str, run: str) -> str | None:
-    """The MLflow run of a training run, by its tag."""
-    found = api.search_runs([experiment_id], f"tags.`{RUN_TAG}` = '{run}'", max_results=1)
+    """The MLflow run of a training run, by its tag: the first, should there be several."""
+    found = api.search_runs(
+        [experiment_id], f"tags.`{RUN_TAG}` = '{run}'", max_results=1, order_by=["attributes.start_time ASC"]
+    )
     return found[0].info.run_id if found else None
 
 
@@ -73,7 +80,7 @@ def sync_run(workspace: Workspace, run: str, dataset: Dataset, config: dict[str,
     run_id = find_run(api, experiment_id, run)
     if run_id is None:
         tags = {RUN_TAG: run, "vgan.dataset_digest": dataset.digest()}
-        run_id = api.create_run(experiment_id, tags=tags, run_name=run).info.run_id
+        run_id = _create_run(api, experiment_id, run, tags)
     known = api.get_run(run_id)
     if known.inputs is None or not known.inputs.dataset_inputs:
         api.log_inputs(run_id, [_dataset_input(workspace, dataset)])
@@ -81,6 +88,15 @@ def sync_run(workspace: Workspace, run: str, dataset: Dataset, config: dict[str,
     api.log_batch(run_id, params=params)
     _replay_metrics(api, run_id, workspace.run(run).metrics)
     return run_id
+
+
+def _create_run(api: MlflowClient, experiment_id: str, run: str, tags: dict[str, str]) -> str:
+    """A new MLflow run, unless there is one by now: another machine's, or one whose answer was lost on the way."""
+    made = api.create_run(experiment_id, tags=tags, run_name=run).info.run_id
+    first = find_run(api, experiment_id, run) or made
+    if first != made:
+        api.delete_run(made)
+    return first
 
 
 def _dataset_input(workspace: Workspace, dataset: Dataset) -> DatasetInput:
@@ -114,33 +130,43 @@ def _milliseconds() -> int:
     return time.time_ns() // 1_000_000
 
 
-def finish_run(workspace: Workspace, run_id: str, trained: TrainedRun, evaluation: Evaluation, card: str) -> None:
-    """Log what a finished run is judged by: figures, sample grids, playable samples, report and card."""
+def finish_run(
+    workspace: Workspace, run_id: str, trained: TrainedRun, evaluation: Evaluation, verdict: Verdict
+) -> None:
+    """Log what a finished run is judged by and what was decided: figures, samples, report, card and verdict."""
     api = client(workspace)
     folder = workspace.run(trained.run)
     figures = {f"eval/{m.name}": m.value for m in evaluation.metrics}
     figures |= {f"eval/{m.name}_floor": m.floor for m in evaluation.metrics}
     figures |= {f"eval/{m.name}_score": m.score for m in evaluation.metrics if m.score is not None}
     figures |= {f"probe/{name}": value for name, value in evaluation.probes.items()}
-    metrics = [Metric(key, value, _milliseconds(), trained.steps) for key, value in figures.items()]
+    # Of a run that is refused for it, a figure may not be finite, which not every store takes.
+    kept = {key: value for key, value in figures.items() if math.isfinite(value)}
+    metrics = [Metric(key, value, _milliseconds(), trained.steps) for key, value in kept.items()]
     tags = {
         "vgan.git_commit": trained.git_commit or "",
         "vgan.device": trained.device,
         WEIGHTS_TAG: trained.generator.weights_sha256,
         EVALUATION_TAG: evaluation.digest(),
         "vgan.protocol": evaluation.protocol,
+        **verdict_tags(verdict),
     }
     api.log_batch(run_id, metrics=metrics, tags=[RunTag(k, v) for k, v in tags.items()])
     for path in _artifacts(folder):
         api.log_artifact(run_id, str(path), "samples" if path.parent == folder.samples else None)
-    with tempfile.TemporaryDirectory() as scratch:
-        (Path(scratch) / "MODEL_CARD.md").write_text(card, encoding="utf-8")
-        api.log_artifact(run_id, str(Path(scratch) / "MODEL_CARD.md"))
     api.set_terminated(run_id, "FINISHED")
 
 
 def _artifacts(folder: RunFolder) -> list[Path]:
-    files = [folder.config, folder.record, folder.evaluation, folder.report, folder.metrics]
+    files = [
+        folder.config,
+        folder.record,
+        folder.evaluation,
+        folder.verdict,
+        folder.report,
+        folder.card,
+        folder.metrics,
+    ]
     return [path for path in files if path.exists()] + sorted(folder.samples.glob("*.*"))
 
 
@@ -173,8 +199,10 @@ def upload_model(workspace: Workspace, run_id: str, trained: TrainedRun, card: s
 
 
 def _requirements() -> list[str]:
-    """What the packaged model needs, at the versions of this process."""
+    """What the packaged model needs, at the versions of this process; c2pa-python signs, where it is installed."""
     from importlib.metadata import version
+    from importlib.util import find_spec
 
-    names = ("mlflow", "torch", "numpy", "safetensors", "pydantic", "pandas", "ffmpeg-python")
+    names = ["mlflow", "torch", "numpy", "safetensors", "pydantic", "pandas", "ffmpeg-python"]
+    names += ["c2pa-python"] if find_spec("c2pa") else []
     return [f"{name}=={version(name).partition('+')[0]}" for name in names]

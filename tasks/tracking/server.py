@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 DATABASE = "mlflow.db"  # in the workspace, when no server is named
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # seconds
 
 
 def tracking_uri(workspace: Workspace) -> str:
@@ -58,10 +59,26 @@ def shown_uri(workspace: Workspace) -> str:
 
 
 def best_effort(doing: str, call: Callable[[], T]) -> T | None:
-    """Run `call`; training must not stop because a tracking server is away, so a failure is only logged."""
+    """Run `call`; training must not stop because a tracking server is away, so a failure is only logged.
+
+    Nor may it wait: MLflow would ask a server that does not answer for up to a quarter of an hour.
+    """
     try:
-        return call()
+        with _impatient():
+            return call()
     except Exception as error:
         # The text may hold the server's address with a password; its kind is enough to go on.
         log.warning("%s failed (%s); it is made up for later", doing, type(error).__name__)
         return None
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """MLflow asks once more at most, and not for long, unless the user has said how often and how long."""
+    added = {name: value for name, value in IMPATIENT.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)

@@ -1,6 +1,12 @@
-"""Names of the tags that vgan sets in MLflow."""
+"""Names of the tags that vgan sets in MLflow, and a verdict as tags."""
 
 from __future__ import annotations
+
+import json
+
+from vgan.records import Verdict
+
+MOST_CHARACTERS = 5000  # of a tag's value
 
 RUN_TAG = "vgan.run"
 WEIGHTS_TAG = "vgan.weights_sha256"
@@ -8,3 +14,20 @@ PACKAGE_TAG = "vgan.package_sha256"
 EVALUATION_TAG = "vgan.evaluation_digest"
 VERDICT_TAG = "vgan.verdict"
 UPLOADED_TAG = "vgan.uploaded"  # "<sha256 of the weights> <sha256 of the package> <uri of the logged model>"
+OUTCOME_TAG = "vgan.outcome"  # "promoted", "forced", "registered" or "refused"
+FORCED_TAG = "vgan.forced"  # names of the checks that a forced promotion overrode
+GATE_TAG = "vgan.gate"  # JSON: by check, whether it passed, and its figures
+JUDGED_TAG = "vgan.judged"  # "<this>.<alias>": "<digest of the evaluation> <tolerance>"; set last
+MOVED_TAG = "vgan.moved"  # "<this>.<alias>": JSON of when this version was given the alias, by what, and who held it
+
+
+def verdict_tags(verdict: Verdict) -> dict[str, str]:
+    """The outcome, the reasons in sentences, and all checks with their figures as JSON."""
+    failed = [check.name for check in verdict.checks if not check.passed]
+    checks = {check.name: {"passed": check.passed, **check.figures} for check in verdict.checks}
+    return {
+        OUTCOME_TAG: verdict.outcome,
+        VERDICT_TAG: " ".join(verdict.reasons)[:MOST_CHARACTERS],
+        FORCED_TAG: " ".join(failed) if verdict.outcome == "forced" else "",
+        GATE_TAG: json.dumps(checks),
+    }

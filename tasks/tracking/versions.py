@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -14,32 +16,82 @@ from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 from mlflow.exceptions import MlflowException
 
 from tasks.tracking.server import DATABASE, URI_VARIABLE, client, registry_errors, shown_uri
-from tasks.tracking.tags import PACKAGE_TAG, WEIGHTS_TAG
+from tasks.tracking.tags import MOVED_TAG, PACKAGE_TAG, WEIGHTS_TAG
 from vgan.errors import ConfigError
 from vgan.records import GeneratorRecord
-from vgan.registry.package import verify_package
+from vgan.registry.package import PACKAGE_FOLDER, verify_model
 from vgan.workspace import Workspace
 
 
 def find_version(api: MlflowClient, model_name: str, weights_sha256: str) -> MlflowVersion | None:
-    """The registered version with these weights: registering is idempotent by content."""
+    """The registered version with these weights, the first should there be several: registering is idempotent."""
     versions = api.search_model_versions(f"name='{model_name}'")
-    return next((v for v in versions if v.tags.get(WEIGHTS_TAG) == weights_sha256), None)
+    return min(
+        (v for v in versions if v.tags.get(WEIGHTS_TAG) == weights_sha256), key=lambda v: int(v.version), default=None
+    )
 
 
 def create_version(
     workspace: Workspace, model_name: str, run_id: str, source: str, tags: dict[str, str], description: str
 ) -> MlflowVersion:
-    """Register an uploaded model as the next version of `model_name`."""
+    """Register an uploaded model as the next version of `model_name`, unless its weights are registered by now.
+
+    Another machine may have done so, or an earlier request of ours whose answer was lost on the way. Whoever
+    made a version looks afterwards for an earlier one of the same weights, and if there is one removes its own.
+    """
     api = client(workspace)
-    try:
-        api.get_registered_model(model_name)
-    except MlflowException:
-        api.create_registered_model(model_name, description="Video generator trained by vgan.")
+    _create_model(api, model_name)
     model_id = source.removeprefix("models:/")
-    return api.create_model_version(
+    made = api.create_model_version(
         model_name, source, run_id=run_id, tags=tags, description=description, model_id=model_id
     )
+    first = find_version(api, model_name, tags[WEIGHTS_TAG]) or made
+    if first.version != made.version:
+        api.delete_model_version(model_name, made.version)
+    return first
+
+
+def _create_model(api: MlflowClient, model_name: str) -> None:
+    try:
+        api.get_registered_model(model_name)
+        return
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+    try:
+        api.create_registered_model(model_name, description="Video generator trained by vgan.")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":  # somebody else's, in this moment
+            raise
+
+
+def tag_version(api: MlflowClient, version: MlflowVersion, tags: dict[str, str]) -> MlflowVersion:
+    """Set tags of a version, in their order; returns it as it then is."""
+    for key, value in tags.items():
+        if version.tags.get(key) != value:
+            api.set_model_version_tag(version.name, version.version, key, value)
+    return api.get_model_version(version.name, version.version)
+
+
+def move_alias(api: MlflowClient, version: MlflowVersion, alias: str, before: MlflowVersion | None, by: str) -> bool:
+    """Give an alias to a version if `before` still holds it, and record when, by what and who held it.
+
+    The record is written first, on the version: a move that was cut is made and recorded again by the next call.
+    MLflow has no compare-and-set, so between the last look and the move lies one request, in which another
+    machine can move the alias too.
+
+    Returns:
+        False when somebody else holds the alias by now; nothing was moved.
+    """
+    held = None if before is None else str(before.version)
+    moment = datetime.now(UTC).isoformat(timespec="seconds")
+    moved = json.dumps({"at": moment, "before": held, "by": by})
+    api.set_model_version_tag(version.name, version.version, f"{MOVED_TAG}.{alias}", moved)
+    now = champion_version(api, version.name, alias)
+    if (None if now is None else str(now.version)) != held:
+        return False
+    api.set_registered_model_alias(version.name, alias, version.version)
+    return True
 
 
 def champion_version(api: MlflowClient, model_name: str, alias: str) -> MlflowVersion | None:
@@ -85,5 +137,5 @@ def downloaded(workspace: Workspace, version: MlflowVersion) -> Iterator[tuple[P
         client(workspace)
         with registry_errors(f"downloading {uri}", workspace):
             local = download_artifacts(artifact_uri=uri, dst_path=scratch)
-        package = Path(local) / "artifacts" / "generator"
-        yield package, verify_package(package, version.tags.get(PACKAGE_TAG))
+        record = verify_model(Path(local), version.tags.get(PACKAGE_TAG))
+        yield Path(local) / PACKAGE_FOLDER, record

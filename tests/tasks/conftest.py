@@ -56,11 +56,11 @@ def _evaluation(trained: TrainedRun, figure: float, finite: bool, diversity: flo
     metric = Metric(
         name=FRECHET, value=figure, low=figure, high=figure, floor=0.1, controls={"frozen": 9.0},
         score=0.1, draws=(figure,) * 3, better="lower",
-        real_clips=8, fake_clips=16,
+        real_clips=20, fake_clips=20,
     )  # fmt: skip
     return Evaluation(
         run=trained.run, weights_sha256=trained.generator.weights_sha256, dataset="toys",
         dataset_digest=trained.dataset_digest, config=EvaluateConfig(), protocol=digest_of("test"),
-        heldout_clips=8, generated_clips=16, metrics=(metric,), probes={}, probes_real={}, finite=finite,
+        heldout_clips=40, generated_clips=80, metrics=(metric,), probes={}, probes_real={}, finite=finite,
         diversity=diversity, primary=FRECHET, guards=(),
     )  # fmt: skip
