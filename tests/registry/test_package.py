@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_generator import generator_record, write_generator
 
 from vgan.errors import CorruptDataError
-from vgan.registry.package import ENTRY_FILE, build_package, packaged_modules, verify_package
+from vgan.registry.package import ENTRY_FILE, packaged_modules, verify_package
 from vgan.sampling import Sampler
 from vgan.storage import sha256_file
 
@@ -37,23 +36,18 @@ print(list(rows.columns), list(rows["label"]), list(rows["seed"]))
 """
 
 
-@pytest.fixture(scope="module")
-def generator_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("generator")
-    write_generator(folder, generator_record())
-    return folder
-
-
-@pytest.fixture
-def package(generator_folder: Path, tmp_path: Path) -> Path:
-    build_package(generator_folder, "# card", tmp_path / "package")
-    return tmp_path / "package"
-
-
 def test_the_package_carries_what_sampling_needs_and_nothing_of_training() -> None:
     modules = {path.as_posix() for path in packaged_modules()}
-    assert {"sampling.py", "models/r3.py", "media/encode.py", "media/provenance.py", "__init__.py"} <= modules
-    assert not [m for m in modules if m.startswith(("training/", "data/", "evaluation/", "registry/"))]
+    assert {
+        "sampling.py",
+        "models/r3.py",
+        "media/films.py",
+        "media/marking.py",
+        "media/provenance.py",
+        "__init__.py",
+    } <= modules
+    assert not [m for m in modules if m.startswith(("training/", "data/", "evaluation/", "registry/", "generation/"))]
+    assert "media/decode.py" not in modules, "it writes films and reads none"
 
 
 def test_it_generates_alone_what_the_sampler_generates_here(
@@ -73,7 +67,7 @@ def test_it_generates_alone_what_the_sampler_generates_here(
     here = Sampler(generator_folder).sample(2, 4)
     first, second = done.stdout.strip().splitlines()
     assert first == f"(2, 4, 16, 16, 3) {hashlib.sha256(here.tobytes()).hexdigest()}"
-    assert second == "['seed', 'label', 'mp4_base64'] ['left', 'up', 'left'] [0, 1, 2]"
+    assert second == "['seed', 'label', 'mp4_base64', 'marking'] ['left', 'up', 'left'] [0, 1, 2]"
     assert not list(package.rglob("__pycache__")), "loading changed the package"
 
 

@@ -59,6 +59,8 @@ def encoder_for(container: str, codec: str = "auto") -> Encoder:
     """
     held = CONTAINERS[container]
     wanted = held[0] if codec == "auto" else codec
+    if wanted not in ENCODERS:
+        raise ConfigError(f"unknown codec {wanted!r}.", hint=f"Known: {', '.join(NAMES)}.")
     if wanted not in held:
         kinds = [kind for kind, codecs in CONTAINERS.items() if wanted in codecs]
         raise ConfigError(f"{container} files do not hold {NAMES[wanted]}.", hint=f"Write {' or '.join(kinds)}.")

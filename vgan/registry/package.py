@@ -3,10 +3,10 @@
     generator.json, weights.safetensors   the EMA generator as training exported it
     code/vgan/...                         the part of this package that sampling needs, found by its imports
     MODEL_CARD.md                         for people
-    package.json                          sha256 of every file above
+    package.json                          sha256 of every file above, and of the entry
 
 There is no pickle in it: weights are safetensors, code is source. `entry.py` beside this module
-is the file through which MLflow loads it.
+is the file through which MLflow loads it; MLflow keeps a copy of it beside the package.
 """
 
 from __future__ import annotations
@@ -24,6 +24,13 @@ PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 PACKAGED_MODULES = ("sampling.py", "media/films.py", "media/marking.py")
 ENTRY_FILE = Path(__file__).resolve().with_name("entry.py")
 INDEX_FILE = "package.json"
+PACKAGE_FOLDER = Path("artifacts/generator")  # in the model's folder, as MLflow lays it out
+_AGAIN = "Download the model again; if it stays so, somebody altered it in the registry: register the run again."
+# What MLflow writes beside the package.
+MODEL_FILES = {
+    *("MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "registered_model_meta"),
+    *("input_example.json", "serving_input_example.json", ENTRY_FILE.name),
+}
 
 
 def packaged_modules(root: Path = PACKAGE_ROOT) -> list[Path]:
@@ -73,8 +80,34 @@ def build_package(generator_folder: Path, card: str, out: Path) -> str:
         shutil.copyfile(PACKAGE_ROOT / relative, target)
     (out / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     files = {p.relative_to(out).as_posix(): sha256_file(p) for p in sorted(out.rglob("*")) if p.is_file()}
-    write_atomic(out / INDEX_FILE, json.dumps({"files": files}, indent=1, sort_keys=True).encode())
+    index = {"files": files, "entry": sha256_file(ENTRY_FILE)}
+    write_atomic(out / INDEX_FILE, json.dumps(index, indent=1, sort_keys=True).encode())
     return sha256_file(out / INDEX_FILE)
+
+
+def verify_model(folder: Path, package_sha256: str | None = None) -> GeneratorRecord:
+    """Check a model as MLflow stores it: its package, its entry, and that there is nothing beside them.
+
+    A file that MLflow did not write for this model, such as a pickle that MLmodel could name, is refused although
+    nothing here would load it: others load the same folder.
+
+    Args:
+        folder: of the model, for example downloaded from the registry.
+        package_sha256: what the registry's tag says package.json hashes to, when known.
+
+    Raises:
+        CorruptDataError: a file is missing, altered or not of this model.
+    """
+    package = folder / PACKAGE_FOLDER
+    record = verify_package(package, package_sha256)
+    entry: str | None = json.loads(read_bytes(package / INDEX_FILE)).get("entry")
+    if entry is not None and sha256_file(folder / ENTRY_FILE.name) != entry:
+        raise CorruptDataError(f"{folder / ENTRY_FILE.name} was altered.", hint=_AGAIN)
+    files = {path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()}
+    for path in sorted(files):
+        if path.as_posix() not in MODEL_FILES and PACKAGE_FOLDER not in path.parents:
+            raise CorruptDataError(f"{folder / path} is no part of this model.", hint=_AGAIN)
+    return record
 
 
 def verify_package(folder: Path, package_sha256: str | None = None) -> GeneratorRecord:
@@ -89,15 +122,15 @@ def verify_package(folder: Path, package_sha256: str | None = None) -> Generator
     """
     index = folder / INDEX_FILE
     if package_sha256 is not None and sha256_file(index) != package_sha256:
-        raise CorruptDataError(f"{index} is not the one that was registered.", hint="Download the model again.")
+        raise CorruptDataError(f"{index} is not the one that was registered.", hint=_AGAIN)
     listed: dict[str, str] = json.loads(read_bytes(index))["files"]
     present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {INDEX_FILE}
     for name in sorted(present ^ set(listed)):
         fault = "not listed in" if name in present else "missing from"
-        raise CorruptDataError(f"{folder / name} is {fault} the package.", hint="Download the model again.")
+        raise CorruptDataError(f"{folder / name} is {fault} the package.", hint=_AGAIN)
     for name, digest in listed.items():
         if sha256_file(folder / name) != digest:
-            raise CorruptDataError(f"{folder / name} was altered.", hint="Download the model again.")
+            raise CorruptDataError(f"{folder / name} was altered.", hint=_AGAIN)
     return read_record(folder)
 
 
