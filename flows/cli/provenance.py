@@ -74,7 +74,7 @@ def _lines(found: Verified) -> list[str]:
         lines.append(f"  it says that a trained model made it: {'yes' if manifest.synthetic else 'no'}")
     if manifest.generation:
         lines.append("  " + "; ".join(f"{key} {value}" for key, value in manifest.generation.items()))
-    if manifest.state in ("tampered", "unreadable"):
+    if manifest.state in ("tampered", "invalid", "unreadable"):
         lines += [f"  {problem}" for problem in manifest.problems]
     verdict = "found" if mark.found else "not found"
     seen = f"score {mark.score:.1f}, found from {mark.threshold:g}; frames looked at: {mark.frames}"

@@ -13,7 +13,7 @@ from vgan.errors import ConfigError, MissingToolError
 from vgan.media import certificates, signing
 from vgan.media.certificates import DEVELOPMENT, development_certificate, development_file
 from vgan.media.encode import mp4_bytes, png_bytes
-from vgan.media.manifest import read_manifest
+from vgan.media.manifest import _read, read_manifest
 from vgan.media.signing import Signer, find_signer
 
 FRAMES = np.zeros((4, 32, 32, 3), np.uint8)
@@ -143,6 +143,25 @@ def test_a_file_that_was_altered_after_signing_is_told(home, place):
     path.write_bytes(content)
     manifest = read_manifest(path, "mp4")
     assert manifest.state == "tampered" and any("mismatch" in problem for problem in manifest.problems)
+
+
+def test_a_certificate_that_had_expired_is_no_tampering():
+    expired = {"code": "signingCredential.expired", "explanation": "signing certificate expired"}
+    store = {"active_manifest": "a", "manifests": {"a": {}}, "validation_state": "Invalid"}
+    manifest = _read({**store, "validation_status": [expired]})
+    assert manifest.state == "invalid" and manifest.problems == (
+        "signingCredential.expired: signing certificate expired",
+    )
+    altered = {"code": "assertion.dataHash.mismatch"}
+    assert _read({**store, "validation_status": [expired, altered]}).state == "tampered"
+
+
+def test_files_are_signed_in_threads(home):
+    signer = find_signer()
+    with ThreadPoolExecutor(4) as pool:
+        signed = list(pool.map(lambda _: signer.sign(png_bytes(FRAMES[0]), ".png", GENERATION), range(12)))
+    (home / "last.png").write_bytes(signed[-1])
+    assert len(set(signed)) == 12 and read_manifest(home / "last.png", "png").state == "development"
 
 
 def test_an_altered_manifest_is_told(home):

@@ -14,13 +14,16 @@ from .certificates import DEVELOPMENT
 from .provenance import says_trained
 from .signing import GENERATION, MIME, OFFLINE
 
-State = Literal["none", "trusted", "development", "untrusted", "tampered", "unreadable", "unsupported", "unchecked"]
+State = Literal[
+    "none", "trusted", "development", "untrusted", "tampered", "invalid", "unreadable", "unsupported", "unchecked"
+]
 SAID: dict[State, str] = {
     "none": "there is none",
     "trusted": "valid, by a trusted certificate",
     "development": "valid, by a development certificate of vgan, which proves nothing about who signed",
     "untrusted": "valid, by a certificate that nobody here trusts",
     "tampered": "not valid: the file or the manifest was altered after signing",
+    "invalid": "not valid, for what is said below",
     "unreadable": "there is one, and it cannot be read",
     "unsupported": "this kind of file cannot carry one",
     "unchecked": "not looked for: c2pa-python is not installed",
@@ -76,10 +79,12 @@ def _read(store: dict[str, Any]) -> Manifest:
     names = [str(signature[key]) for key in ("common_name", "issuer") if signature.get(key)]
     found: list[dict[str, Any]] = store.get("validation_status") or []
     told = next((data for label, data in _assertions(active) if label == GENERATION), None)
-    state: dict[str, State] = {"Trusted": "trusted", "Invalid": "tampered"}
+    altered = any(str(item.get("code")).endswith(".mismatch") for item in found)
+    bad: State = "tampered" if altered else "invalid"
     good: State = "development" if DEVELOPMENT in names else "untrusted"
+    states: dict[str, State] = {"Trusted": "trusted", "Valid": good}
     return Manifest(
-        state=state.get(str(store.get("validation_state")), good),
+        state=states.get(str(store.get("validation_state")), bad),
         signed_by=", ".join(dict.fromkeys(names)),
         generator=" ".join(str(part) for part in _generator(active)),
         synthetic=any(_says_synthetic(manifest) for manifest in manifests.values()),

@@ -33,6 +33,7 @@ TIMESTAMP_VARIABLE = "VGAN_C2PA_TIMESTAMP"
 MIME = {".mp4": "video/mp4", ".mov": "video/quicktime", ".gif": "image/gif", ".png": "image/png"}
 GENERATION = "org.vgan.generation"  # label of the assertion that names model, version, run and seed
 OFFLINE: dict[str, Any] = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
+_SIGNING = OFFLINE | {"builder": {"thumbnail": {"enabled": False}}}  # a thumbnail would take 20 times as long
 _ALGORITHMS = {
     **{"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"},
     **{"_Ed25519PrivateKey": "ed25519", "Ed25519PrivateKey": "ed25519"},
@@ -67,7 +68,7 @@ class Signer:
         try:
             information = c2pa.C2paSignerInfo(self.algorithm.encode(), self.certificates, self.key, url)
             with (
-                c2pa.Context.from_dict(OFFLINE) as context,
+                c2pa.Context.from_dict(_SIGNING) as context,
                 c2pa.Signer.from_info(information) as signer,
                 c2pa.Builder(told, context) as builder,
             ):
