@@ -269,6 +269,25 @@ class EvaluateConfig(Spec):
         le=10_000,
         description="Random half-samples behind each figure, its floor and its 95 % interval.",
     )
+    fvd_weights: str | None = Field(
+        default=None,
+        title="FVD Weights",
+        description="TorchScript file of the network behind FVD and KVD, as StyleGAN-V uses it; empty leaves both out. "
+        "Such a file runs code: it is loaded only if it has the promised hash.",
+    )
+    fvd_sha256: str | None = Field(
+        default=None,
+        title="FVD SHA-256",
+        pattern=r"^[0-9a-f]{64}$",
+        description="sha256 of that file (64 hex digits). By giving it you promise that you know where the file is "
+        "from, and that its code may run here.",
+    )
+
+    @model_validator(mode="after")
+    def _check_fvd(self) -> EvaluateConfig:
+        if (self.fvd_weights is None) != (self.fvd_sha256 is None):
+            raise ValueError("`fvd_weights` and `fvd_sha256` belong together: give both or neither")
+        return self
 
 
 class RegisterConfig(Spec):

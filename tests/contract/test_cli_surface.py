@@ -31,7 +31,7 @@ SURFACE = {
     | {"--name", "--compare", "--with", "--prune", "--keep", "--trained-too", "--yes"},
     "verify": COMMON | {"--name"},
     "train": COMMON | TRAIN | {"--name", "--dry-run"},
-    "evaluate": COMMON | {"--run", "--clips", "--seed", "--bootstrap"},
+    "evaluate": COMMON | {"--run", "--clips", "--seed", "--bootstrap", "--fvd-weights", "--fvd-sha256"},
     "register": COMMON | {"--run", "--model-name", "--alias", "--tolerance", "--force"},
     "promote": COMMON | {"--model", "--version", "--alias"},
     "sample": COMMON
@@ -39,7 +39,8 @@ SURFACE = {
     | {"--codec", "--grid", "--device", "--certificate", "--key"},
     "verify-media": {"--trust", "--json"},
     "run": COMMON | INGEST | TRAIN | {"--videos", "--name", "--model-name", "--alias", "--tolerance"}
-    | {"--evaluate-clips", "--evaluate-seed", "--evaluate-bootstrap"},
+    | {"--evaluate-clips", "--evaluate-seed", "--evaluate-bootstrap"}
+    | {"--evaluate-fvd-weights", "--evaluate-fvd-sha256"},
 }  # fmt: skip
 
 

@@ -57,6 +57,7 @@ PROMISES = {
     44: "equal input makes equal bytes everywhere",
     45: "secrets of the environment stay there",
     46: "text out of a video or its name is shown, never obeyed",
+    47: "no network is needed, and FVD is computed by the user's own file or not at all",
 }
 
 

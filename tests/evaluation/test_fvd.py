@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from made_detector import Projection, script
 from torch import Tensor
 
 from vgan.errors import ConfigError
@@ -18,19 +17,6 @@ from vgan.evaluation import fvd
 from vgan.evaluation.fvd import Detector, load_detector
 
 SHAPE = (4, 16, 16, 3)
-
-
-class Projection(torch.nn.Module):
-    """400 fixed random numbers of a clip, where it is called as the field calls its network."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.randn(400, 4 * 4 * 4 * 3, generator=torch.Generator().manual_seed(0))
-
-    def forward(self, x: Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False) -> Tensor:
-        assert rescale and resize and return_features
-        small = torch.nn.functional.adaptive_avg_pool3d(x / 127.5 - 1, [4, 4, 4])
-        return small.flatten(1) @ self.weight.T
 
 
 class Narrow(Projection):
@@ -53,16 +39,6 @@ class Pair(Projection):
         self, x: Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False
     ) -> tuple[Tensor, Tensor]:
         return x, x
-
-
-def script(module: torch.nn.Module, path: Path) -> str:
-    """Write a module as TorchScript; returns the sha256 of the file."""
-    content = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.save(torch.jit.script(module), content)
-    path.write_bytes(content.getvalue())
-    return hashlib.sha256(content.getvalue()).hexdigest()
 
 
 @pytest.fixture(scope="module")

@@ -60,7 +60,7 @@ class Draws:
     count: int  # n: clips on each side of each comparison
 
 
-def draw_halves(groups_N: Labels, generated: int, draws: int, seed: int) -> Draws:
+def draw_halves(groups_N: Labels, generated: int, draws: int, seed: int, most: int = MOST_PER_SIDE) -> Draws:
     """The comparisons to make; a function of its arguments alone.
 
     Args:
@@ -68,6 +68,7 @@ def draw_halves(groups_N: Labels, generated: int, draws: int, seed: int) -> Draw
         generated: clips to choose from.
         draws: how many.
         seed: the real halves depend on it and the groups alone.
+        most: clips on a side.
     """
     rng, fake_rng = np.random.default_rng([seed, 1]), np.random.default_rng([seed, 4])
     sides = [_cut(groups_N, rng) for _ in range(draws)]
@@ -75,7 +76,7 @@ def draw_halves(groups_N: Labels, generated: int, draws: int, seed: int) -> Draw
     if len(np.unique(groups_N)) < FEWEST_GROUPS or min(map(_smaller, sides)) < len(groups_N) // 4:
         halves = "clips"
         sides = [_cut(np.arange(len(groups_N)), rng) for _ in range(draws)]
-    n = min(*map(_smaller, sides), generated, MOST_PER_SIDE)
+    n = min(*map(_smaller, sides), generated, most)
     each = [Draw(one[:n], other[:n], fake_rng.permutation(generated)[:n]) for one, other in sides]
     return Draws(tuple(each), halves, n)
 

@@ -30,6 +30,7 @@ from ..workspace import RunFolder, Workspace
 from .calibration import Draws, calibrate, calibrate_probes, count_draws
 from .evidence import FakeSide, fake_side, one_again, read_clips
 from .features import Embedding
+from .field import detector_of, field_metrics, field_work, real_features
 from .metrics import spread
 from .neighbours import nearest
 from .real_cache import keep_real_side, load_real_side
@@ -156,20 +157,25 @@ def _assess(
 ) -> _Assessed:
     sampler = Sampler(folder)
     _check_fits(sampler.record, dataset)
+    detector = detector_of(dataset, config)
     key = real_key(dataset, config)
     kept = workspace.real_side(dataset.name, key)
     real = load_real_side(kept, key, len(dataset.labels))
     total = config.clips + count_draws(config.bootstrap, 0)[1] + (real_work(dataset, config) if real is None else 0)
+    total += field_work(dataset, config) if detector else 0
     meter = _Meter(progress, total)
     if real is None:
         real = make_real_side(workspace, dataset, config, meter)
         keep_real_side(kept, key, real)
     else:
         meter(0, "real clips: kept")
+    field = real_features(workspace, dataset, config, detector, meter) if detector else {}
     fake = fake_side(sampler, real.labels_N, config, real.traits is not None, meter)
     draws = real.draws(config)
     placed = real.space.place(fake.views, fake.labels_N, real.train_MK)
     metrics = calibrate(real.views, placed, real.reference, draws, tick=lambda what: meter(1, f"generated: {what}"))
+    if detector:
+        metrics += field_metrics(field, sampler, fake.labels_N, config, detector, meter)
     of_fake, of_real = _probes(real, fake, draws)
     diversity = _diversity(real, placed, fake.labels_N)
     meter(total - meter.done, "summing up")

@@ -146,7 +146,7 @@ def one_of_each_video(keys: Sequence[str], seed: int, most: int) -> Indices:
     of_video: dict[str, list[int]] = {}
     for place, key in enumerate(keys):
         of_video.setdefault(key.rpartition("-")[0], []).append(place)
-    rng = np.random.default_rng([seed, 4])
+    rng = np.random.default_rng([seed, 6])
     chosen = [int(rng.choice(places)) for _, places in sorted(of_video.items())]
     return np.sort(rng.permutation(np.asarray(chosen, np.int64))[:most])
 

@@ -6,8 +6,10 @@ configuration and its content has the hash that it names; else it is computed ag
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
@@ -34,6 +36,16 @@ Arrays = dict[str, NDArray[Any]]
 
 def load_real_side(path: Path, key: str, num_labels: int) -> RealSide | None:
     """What is kept under this key, or None when nothing is or it is not what it should be."""
+    arrays = load_arrays(path, key)
+    try:
+        return None if arrays is None else _restore(arrays, num_labels)
+    except (KeyError, ValueError, TypeError) as error:
+        _warn_of(path, error)
+        return None
+
+
+def load_arrays(path: Path, key: str) -> Arrays | None:
+    """The arrays that are kept under this key, or None when there are none or they are not what they should be."""
     if not path.exists():
         return None
     try:
@@ -41,15 +53,26 @@ def load_real_side(path: Path, key: str, num_labels: int) -> RealSide | None:
             arrays, said = _read(path)
         if said != {"key": key, "sha256": _content_hash(arrays)}:
             raise ValueError("it is of other clips, or was changed")
-        return _restore(arrays, num_labels)
-    except (StorageError, SafetensorError, KeyError, ValueError, TypeError) as error:
-        log.warning("computing the real clips' features again: %s cannot be used (%s)", path, error)
+    except (StorageError, SafetensorError, ValueError) as error:
+        _warn_of(path, error)
         return None
+    with contextlib.suppress(OSError):  # a folder that is only read keeps no time of use
+        os.utime(path)
+    return arrays
+
+
+def _warn_of(path: Path, error: Exception) -> None:
+    log.warning("computing the real clips' features again: %s cannot be used (%s)", path, error)
 
 
 def keep_real_side(path: Path, key: str, real: RealSide) -> None:
-    """Keep it under this key, and of the folder's other files the last KEPT; where nothing can be written, nothing."""
-    arrays = {name: np.ascontiguousarray(array) for name, array in _arrays(real).items()}
+    """Keep it under this key, as `keep_arrays`."""
+    keep_arrays(path, key, _arrays(real))
+
+
+def keep_arrays(path: Path, key: str, arrays: Arrays) -> None:
+    """Keep them under this key, and of the other files there the last KEPT; where nothing can be written, nothing."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     try:
         write_atomic(path, save(arrays, {"key": key, "sha256": _content_hash(arrays)}))
         with storage_errors(path.parent, "tidying"):

@@ -61,7 +61,8 @@ def protocol() -> str:
 
 def real_key(dataset: Dataset, config: EvaluateConfig) -> str:
     """Of all that decides what a RealSide is."""
-    return digest_of({"dataset": dataset.digest(), "protocol": protocol(), "config": config.model_dump(mode="json")})
+    settings = config.model_dump(mode="json", exclude={"fvd_weights", "fvd_sha256"})  # field.py keeps its own
+    return digest_of({"dataset": dataset.digest(), "protocol": protocol(), "config": settings})
 
 
 def real_work(dataset: Dataset, config: EvaluateConfig) -> int:
