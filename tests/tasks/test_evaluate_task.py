@@ -26,7 +26,7 @@ def test_the_figures_carry_the_summary_and_a_link_leads_to_the_report(
     sent: dict[str, dict[str, Any]] = {}
     monkeypatch.setattr(module, "evaluate_run", lambda *arguments, **named: (evaluation, False))
     monkeypatch.setattr(module, "stage_progress", lambda stage: nullcontext(silent))
-    monkeypatch.setattr(module, "create_table_artifact", lambda rows, **more: sent.update(table=named | {"rows": rows}))
+    monkeypatch.setattr(module, "create_table_artifact", lambda rows, **more: sent.update(table=more | {"rows": rows}))
     monkeypatch.setattr(module, "create_link_artifact", lambda link, **named: sent.update(link=named | {"link": link}))
     with disable_run_logger():
         found = module.evaluate.fn(str(workspace.root), "toys-1", EvaluateConfig())
