@@ -1,11 +1,11 @@
 """How often the watermark is found, and how often where there is none: the tables of docs/provenance.md.
 
-    python benchmarks/watermark.py --videos FOLDER [FOLDER ...]          # real clips, and as many of `shapes`
+    python benchmarks/watermark.py --videos FOLDER [FOLDER ...]          # real clips, and some of `shapes`
     python benchmarks/watermark.py --videos FOLDER --clips 12            # sooner, and less exact
 
 Clips are cut from the videos by the product's own decoder, marked, put through each treatment and searched. A video
 that is smaller than a size gives no clips of that size. "Unmarked" are the same clips, treated alike, without the
-mark; since they are few, their spectra are also scored under many random keys.
+mark, a few for each treatment; their spectra are also scored under many random keys.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ ENDINGS = {".mp4", ".mov", ".avi", ".mkv", ".webm"}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=Path, nargs="+", required=True, help="folders of videos without the mark")
-    parser.add_argument("--clips", type=int, default=40, help="most real clips in a cell of a table, and of shapes")
+    parser.add_argument("--clips", type=int, default=40, help="most real clips in a cell of a table; a sixth as many of shapes")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="rows of the first table, in pixels")
     options = parser.parse_args()
     clips = list(read_clips(options.videos, options.clips))
     unmarked = Unmarked()
-    print_sizes(clips, options.clips, unmarked)
+    print_sizes(clips, options.sizes, options.clips, unmarked)
     print_treatments(clips, options.clips, unmarked)
     unmarked.print_rates()
 
@@ -75,7 +76,7 @@ def material(clips: list[Uint8], size: int, length: int, most: int) -> dict[str,
     """Clips of a size and length by their kind."""
     large = [clip[:length] for clip in clips if clip.shape[1] >= size]
     real = [clip if clip.shape[1] == size else resized(clip, size, size) for clip in large[:: -(-len(large) // most)]]
-    shapes = [render(draw_shape(0, number, LENGTHS[-1]), size)[:length] for number in range(most // 2)]
+    shapes = [render(draw_shape(0, number, LENGTHS[-1]), size)[:length] for number in range(most // 6)]
     return {"real": real, "shapes": shapes}
 
 
@@ -154,10 +155,10 @@ def psnr(clip_THWC: Uint8, marked_THWC: Uint8) -> float:
     return float(10 * np.log10(255**2 / error))
 
 
-def print_sizes(clips: list[Uint8], most: int, unmarked: Unmarked) -> None:
+def print_sizes(clips: list[Uint8], sizes: list[int], most: int, unmarked: Unmarked) -> None:
     print("| px | frames | clips | PSNR dB | ms a clip | as it is | crf 28 | half size, then crf 28 |")
     print("|---|---|---|---|---|---|---|---|")
-    for size in SIZES:
+    for size in sizes:
         for length in LENGTHS:
             cells: list[tuple[float, float, float, float, float]] = []
             for clip in [clip for kind in material(clips, size, length, most).values() for clip in kind]:
@@ -187,7 +188,7 @@ def print_treatments(clips: list[Uint8], most: int, unmarked: Unmarked) -> None:
         for kind in kinds:
             scores = np.array([treat(clip) for clip in marked[kind]])
             cells.append(f"{share(scores)} | {np.median(scores):.1f}")
-        without = np.array([treat(clip) for held in kinds.values() for clip in held])
+        without = np.array([treat(clip) for held in kinds.values() for clip in held[: most // 6]])
         unmarked.scores += without.tolist()
         print(f"| {name} | {' | '.join(cells)} | {without.max():.1f} |", flush=True)
 
