@@ -37,7 +37,9 @@ ENDINGS = {".mp4", ".mov", ".avi", ".mkv", ".webm"}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=Path, nargs="+", required=True, help="folders of videos without the mark")
-    parser.add_argument("--clips", type=int, default=40, help="most real clips in a cell of a table; a sixth as many of shapes")
+    parser.add_argument(
+        "--clips", type=int, default=40, help="most real clips in a cell of a table; a sixth as many of shapes"
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="rows of the first table, in pixels")
     options = parser.parse_args()
     clips = list(read_clips(options.videos, options.clips))

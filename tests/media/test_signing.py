@@ -8,6 +8,7 @@ import c2pa
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from vgan.errors import ConfigError, MissingToolError
 from vgan.media import certificates, signing
@@ -87,6 +88,24 @@ def test_the_users_own_certificate_signs_and_is_trusted_by_those_who_trust_its_r
     trusted = read_manifest(path, "png", root)
     assert trusted.state == "trusted" and trusted.signed_by == "A studio"
     assert not development_file().exists()
+
+
+@pytest.mark.parametrize("kind", ["P-384", "Ed25519", "RSA", "P-256, SEC 1"])
+def test_every_usual_kind_of_key_signs(home, kind):
+    root = ec.generate_private_key(ec.SECP256R1())
+    key = {
+        "P-384": lambda: ec.generate_private_key(ec.SECP384R1()),
+        "Ed25519": ed25519.Ed25519PrivateKey.generate,
+        "RSA": lambda: rsa.generate_private_key(65537, 2048),
+        "P-256, SEC 1": lambda: ec.generate_private_key(ec.SECP256R1()),
+    }[kind]()
+    made = certificates._certificate("A studio", key, root, authority=False)
+    (home / "one.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    written = "TraditionalOpenSSL" if "SEC 1" in kind else "PKCS8"
+    pem = serialization.Encoding.PEM, getattr(serialization.PrivateFormat, written), serialization.NoEncryption()
+    (home / "one.key").write_bytes(key.private_bytes(*pem))
+    signer = find_signer(str(home / "one.pem"), str(home / "one.key"))
+    assert read_manifest(signed_file(home, signer), "png").signed_by.startswith("A studio")
 
 
 def test_what_cannot_sign_is_refused_before_anything_is_made(home, monkeypatch):

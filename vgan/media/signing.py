@@ -36,8 +36,7 @@ OFFLINE: dict[str, Any] = {"verify": {"remote_manifest_fetch": False, "ocsp_fetc
 _SIGNING = OFFLINE | {"builder": {"thumbnail": {"enabled": False}}}  # a thumbnail would take 20 times as long
 _ALGORITHMS = {
     **{"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"},
-    **{"_Ed25519PrivateKey": "ed25519", "Ed25519PrivateKey": "ed25519"},
-    **{"_RSAPrivateKey": "ps256", "RSAPrivateKey": "ps256"},
+    **{"Ed25519PrivateKey": "ed25519", "RSAPrivateKey": "ps256"},
 }
 _HINT = f"Set {CERTIFICATE_VARIABLE} and {KEY_VARIABLE} to PEM files, or neither for a development certificate."
 
@@ -135,13 +134,13 @@ def _development() -> Signer:
 
 def _checked(certificates: bytes, key: bytes) -> Signer:
     """A signer that has proven that it can sign, so that nothing is generated in vain."""
-    signer = Signer(certificates, key, _algorithm(certificates, key))
+    signer = Signer(certificates, *_plain_key(certificates, key))
     signer.sign(png_bytes(np.zeros((8, 8, 3), np.uint8)), ".png", {})
     return replace(signer, timestamp_url=os.environ.get(TIMESTAMP_VARIABLE) or None)
 
 
-def _algorithm(certificates: bytes, key: bytes) -> str:
-    """C2PA's name of the signature that a key makes; the key must be that of the first certificate."""
+def _plain_key(certificates: bytes, key: bytes) -> tuple[bytes, str]:
+    """The key as PKCS #8, and C2PA's name of its signature; it must be that of the first certificate."""
     x509: Any = importlib.import_module("cryptography.x509")
     serialization: Any = importlib.import_module("cryptography.hazmat.primitives.serialization")
     public = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -153,7 +152,8 @@ def _algorithm(certificates: bytes, key: bytes) -> str:
         raise ConfigError("the certificate or its key is not plain PEM.", hint=_HINT) from error
     if not matches:
         raise ConfigError("the key is not that of the certificate.", hint=_HINT)
-    kind = getattr(getattr(private, "curve", None), "name", type(private).__name__)
+    kind: str = getattr(getattr(private, "curve", None), "name", type(private).__name__)
     if kind not in _ALGORITHMS:
         raise ConfigError(f"a key of kind {kind} cannot sign C2PA manifests.", hint="Use ECDSA, Ed25519 or RSA.")
-    return _ALGORITHMS[kind]
+    plain = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return private.private_bytes(*plain), _ALGORITHMS[kind]
