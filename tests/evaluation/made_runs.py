@@ -9,7 +9,7 @@ import numpy as np
 from made_generator import generator_record, write_generator
 from made_records import commit_batches, keep_batch, made_video
 
-from vgan.config import IngestConfig, TrainConfig
+from vgan.config import EvaluateConfig, IngestConfig, TrainConfig
 from vgan.data.shapes import DIRECTIONS, render_video
 from vgan.data.shards.formats import encode_clip
 from vgan.data.shards.writer import Sample
@@ -20,6 +20,7 @@ from vgan.storage import write_atomic
 from vgan.workspace import Workspace
 
 FRAMES, SIZE, FPS = 8, 32, 8.0
+QUICK = EvaluateConfig(clips=16, bootstrap=20)
 
 
 def render(num: int, seed: int = 0, frames: int = FRAMES, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:

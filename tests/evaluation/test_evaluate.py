@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from made_runs import render, write_dataset, write_run
+from made_runs import QUICK, render, write_dataset, write_run
 
 from vgan.config import EvaluateConfig
 from vgan.data.shapes import DIRECTIONS
@@ -12,8 +12,6 @@ from vgan.evaluation.spoil import CONTROLS
 from vgan.models.interface import Generator
 from vgan.records import Evaluation
 from vgan.sampling import Sampler
-
-QUICK = EvaluateConfig(clips=16, bootstrap=20)
 
 
 def constant(network: Generator) -> None:
