@@ -37,14 +37,17 @@ def register(root: str, run: str, config: RegisterConfig) -> ModelVersion:
 def verdict_markdown(workspace: Workspace, run: str, version: ModelVersion | None) -> str:
     """What the gate said, check by check, and which version came of it; None when none did."""
     path = workspace.run(run).verdict
-    verdict = Verdict.from_json(read_bytes(path), str(path))
-    outcome = version.outcome if version else verdict.outcome
+    outcome = version.outcome if version else "refused"
     lines = [f"## {HEADINGS[outcome]}", ""]
     if version:
         held = f"carries **@{version.alias}**" if version.champion else f"does not carry @{version.alias}"
         lines += [f"`{version.model_uri}` {held}. MLflow run `{version.mlflow_run_id}`.", ""]
-    lines += ["| check | passed | said |", "|---|---|---|"]
-    lines += [f"| {c.name} | {'yes' if c.passed else '**no**'} | {_cell(c.said)} |" for c in verdict.checks]
+    if path.exists():
+        verdict = Verdict.from_json(read_bytes(path), str(path))
+        lines += ["| check | passed | said |", "|---|---|---|"]
+        lines += [f"| {c.name} | {'yes' if c.passed else '**no**'} | {_cell(c.said)} |" for c in verdict.checks]
+    elif version:  # registered from another workspace
+        lines.append(_cell(version.verdict))
     return "\n".join(lines)
 
 

@@ -78,6 +78,7 @@ def register(workspace: Workspace, run: str, config: RegisterConfig) -> ModelVer
         version = tracking.find_version(api, name, candidate.trained.generator.weights_sha256)
         champion = tracking.champion_version(api, name, config.alias)
         if version and _is_settled(version, champion, candidate.evaluation, config):
+            _repeat(candidate)
             return _record(candidate, version, champion, config.alias, unchanged=True)
         version, champion, verdict = _judge_and_move(candidate, name, config, version)
         # Last, so that a registration cut before here is judged again by the next call.
@@ -136,6 +137,14 @@ def _write_down(candidate: Candidate, verdict: Verdict) -> None:
     log.info("gate: %s", verdict.outcome)
     write_atomic(folder.verdict, verdict.to_json())
     write_verdict(folder, candidate.trained, candidate.dataset, candidate.evaluation, verdict)
+
+
+def _repeat(candidate: Candidate) -> None:
+    """Put the verdict into the pages again, should they have been written anew."""
+    folder = candidate.workspace.run(candidate.trained.run)
+    if folder.verdict.exists():
+        verdict = Verdict.from_json(read_bytes(folder.verdict), str(folder.verdict))
+        write_verdict(folder, candidate.trained, candidate.dataset, candidate.evaluation, verdict)
 
 
 def _refusal(candidate: Candidate, verdict: Verdict) -> GateFailedError:

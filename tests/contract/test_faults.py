@@ -51,6 +51,8 @@ PROMISES = {
     36: "a hostile tar is refused as a whole",
     37: "a damaged shard is named before training starts",
     38: "no URL or pickle out of a file is followed",
+    39: "a registry or tracking server that is away stops no training and registers nothing twice",
+    40: "what is done is decided by manifests, not by what Prefect remembers",
     41: "two at once never mix",
     42: "the lease of the dead is taken over, that of the living is not",
     43: "a clock that is wrong spoils nothing",

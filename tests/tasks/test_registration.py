@@ -9,9 +9,11 @@ import pytest
 from mlflow import MlflowClient
 
 from tasks import registration, tracking
+from tasks.register import verdict_markdown
 from vgan.config import RegisterConfig
 from vgan.errors import ConfigError, CorruptDataError, GateFailedError, RegistryError
-from vgan.records import Dataset, Evaluation
+from vgan.evaluation.gate import decide
+from vgan.records import Dataset, Evaluation, Verdict
 from vgan.workspace import Workspace
 
 CONFIG = RegisterConfig()
@@ -20,6 +22,14 @@ CONFIG = RegisterConfig()
 def champion(workspace: Workspace) -> str | None:
     found = tracking.champion_version(tracking.client(workspace), "toys", "champion")
     return str(found.version) if found else None
+
+
+def verdict_of(workspace: Workspace, run: str) -> Verdict:
+    return Verdict.from_json(workspace.run(run).verdict.read_bytes(), run)
+
+
+def dataset_experiment(workspace: Workspace) -> str:
+    return tracking.client(workspace).get_experiment_by_name("toys").experiment_id  # type: ignore[union-attr]
 
 
 def versions(workspace: Workspace) -> int:
@@ -44,15 +54,33 @@ def test_the_alias_moves_to_a_better_version_only(workspace, make_run) -> None:
     equal = registration.register(workspace, make_run("toys-3", figure=1.0, seed=3), CONFIG)
     assert not equal.champion
     better = registration.register(workspace, make_run("toys-4", figure=0.5, seed=4), CONFIG)
-    assert (better.champion, champion(workspace)) == (True, "4")
+    assert (better.champion, champion(workspace), better.outcome) == (True, "4", "promoted")
+    tags = tracking.resolve(workspace, better.model_uri).tags
+    assert json.loads(tags["vgan.moved.champion"])["before"] == "1"
+    assert json.loads(tags["vgan.gate"])["frechet"]["gain_low"] == pytest.approx(0.5)
+    assert verdict_of(workspace, "toys-4").rival == "toys-1"
+    forced = registration.register(workspace, "toys-2", RegisterConfig(force=True))
+    assert (forced.version, forced.champion, forced.outcome) == ("2", True, "forced")
+    tags = tracking.resolve(workspace, forced.model_uri).tags
+    assert (tags["vgan.forced"], json.loads(tags["vgan.moved.champion"])["by"]) == ("frechet", "forced registration")
+    assert "by force" in forced.verdict
+    assert registration.register(workspace, "toys-2", RegisterConfig(force=True)).unchanged
 
 
 @pytest.mark.parametrize("fault", [{"finite": False}, {"diversity": 0.0}])
 def test_a_model_that_collapsed_is_not_registered(workspace, make_run, fault) -> None:
+    """FAULTS 14: it ends with 77, no version is made, and the verdict says why, in the run's folder and in MLflow."""
     with pytest.raises(GateFailedError) as caught:
         registration.register(workspace, make_run("toys-1", **fault), CONFIG)
     assert caught.value.exit_code == 77
     assert versions(workspace) == 0
+    verdict = verdict_of(workspace, "toys-1")
+    assert verdict.outcome == "refused"
+    (run,) = tracking.client(workspace).search_runs([dataset_experiment(workspace)])
+    assert run.data.tags["vgan.outcome"] == "refused"
+    (failed,) = [check for check in verdict.checks if not check.passed]
+    assert failed.said in caught.value.message and failed.said in run.data.tags["vgan.verdict"]
+    assert json.loads(run.data.tags["vgan.gate"])[failed.name]["passed"] is False
 
 
 @pytest.mark.parametrize("cut", ["create_version", "set_registered_model_alias", "set_model_version_tag"])
@@ -187,3 +215,59 @@ def test_one_run_trained_to_other_weights_is_uploaded_and_registered_anew(worksp
 def test_a_password_is_left_out_of_what_is_shown_and_nothing_else(workspace, monkeypatch, uri, shown) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert tracking.shown_uri(workspace) == shown
+
+
+def test_an_alias_that_moved_meanwhile_is_judged_against_anew(workspace, make_run, monkeypatch) -> None:
+    """FAULTS 41: another machine, that no lease keeps away, promoted a better model in the same moment."""
+    registration.register(workspace, make_run("toys-1", figure=1.0, seed=1), CONFIG)
+    registration.register(workspace, make_run("toys-2", figure=0.8, seed=2), RegisterConfig(alias="other"))
+    move, seen = tracking.move_alias, []
+
+    def move_after_another(api, version, alias, before, by) -> bool:
+        if not seen:
+            api.set_registered_model_alias("toys", alias, "2")
+        seen.append(before.version)
+        return move(api, version, alias, before, by)
+
+    monkeypatch.setattr(tracking, "move_alias", move_after_another)
+    late = registration.register(workspace, make_run("toys-3", figure=0.9, seed=3), CONFIG)
+    assert (seen, champion(workspace)) == ([1], "2")
+    assert (late.champion, late.outcome, versions(workspace)) == (False, "registered", 3)
+    assert verdict_of(workspace, "toys-3").rival == "toys-2"
+
+
+def test_a_request_whose_answer_is_lost_makes_one_run_and_one_version(workspace, make_run, monkeypatch) -> None:
+    """FAULTS 39: a client that asks again, or another machine that registers the same weights, leaves one of each."""
+    for name in ("create_run", "create_model_version"):
+        once = getattr(MlflowClient, name)
+
+        def twice(*given, once=once, **named):
+            once(*given, **named)
+            return once(*given, **named)
+
+        monkeypatch.setattr(MlflowClient, name, twice)
+    done = registration.register(workspace, make_run("toys-1"), CONFIG)
+    assert (done.version, done.champion, versions(workspace)) == ("1", True, 1)
+    assert len(tracking.client(workspace).search_runs([dataset_experiment(workspace)])) == 1
+
+
+def test_a_champion_that_has_no_figures_here_keeps_the_alias(workspace, make_run) -> None:
+    api = tracking.client(workspace)
+    api.create_registered_model("toys")
+    api.create_model_version("toys", "file:///somewhere")
+    api.set_registered_model_alias("toys", "champion", "1")
+    done = registration.register(workspace, make_run("toys-1"), CONFIG)
+    assert (done.version, done.champion, champion(workspace)) == ("2", False, "1")
+    assert "not registered by vgan" in done.verdict
+
+
+def test_the_artifact_of_the_verdict_holds_every_check_and_no_markup_of_others(workspace, make_run) -> None:
+    run = make_run("toys-1")
+    verdict = decide(registration.Candidate.load(workspace, run).evaluation, None)
+    hostile = verdict.checks[-1].model_copy(update={"said": "a | b <script> *"})
+    changed = verdict.model_copy(update={"checks": (*verdict.checks[:-1], hostile), "outcome": "refused"})
+    workspace.run(run).verdict.write_bytes(changed.to_json())
+    shown = verdict_markdown(workspace, run, None)
+    assert "Refused" in shown
+    assert r"a \| b \<script\> \*" in shown
+    assert all(f"| {check.name} |" in shown for check in verdict.checks)

@@ -45,7 +45,7 @@ def test_other_failures_are_retried_only_when_they_pass(error: Exception, helps:
 
 @pytest.mark.parametrize("task", STAGES, ids=lambda task: task.name)
 def test_every_stage_is_a_task_that_retries_and_trusts_no_cache(task: Task) -> None:
-    assert task.retries == 3
+    assert task.retries == (6 if task is register else 3)  # the last one waits longest: hours of work hang on it
     assert task.retry_condition_fn is retry_can_help
     assert task.persist_result is False
 

@@ -23,8 +23,8 @@ from .rivals import differences
 __all__ = ["Verdict", "decide"]
 
 COLLAPSED_BELOW = 0.05  # of the mean distance between real clips
-# Fewer make no comparison: one clip is then more than 1/16 of a share such as recall, which is the default tolerance,
-# and an interval from so few clips is too narrow.
+# With fewer, one clip is more than 1/16 of a share such as recall, so that a guard moves by more than its default
+# tolerance for a single clip.
 FEWEST_A_SIDE = 16
 MEMORISATION, COPIED = "memorisation", "copied"
 

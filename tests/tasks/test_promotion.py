@@ -1,0 +1,68 @@
+"""Promises of `vgan promote`, on a real MLflow store: only what is whole takes the alias, and who held it is kept."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli.app import app
+from tasks import registration, tracking
+from tasks.promotion import promote
+from vgan.config import RegisterConfig
+from vgan.errors import ConfigError, CorruptDataError
+from vgan.workspace import Workspace
+
+CONFIG = RegisterConfig()
+
+
+@pytest.fixture
+def two(workspace: Workspace, make_run) -> Workspace:
+    """A workspace in which version 2 took the alias from version 1."""
+    registration.register(workspace, make_run("toys-1", figure=1.0, seed=1), CONFIG)
+    assert registration.register(workspace, make_run("toys-2", figure=0.5, seed=2), CONFIG).champion
+    return workspace
+
+
+def holder(workspace: Workspace) -> str:
+    found = tracking.champion_version(tracking.client(workspace), "toys", "champion")
+    assert found is not None
+    return str(found.version)
+
+
+def test_an_alias_goes_back_by_hand_and_stays_there(two: Workspace) -> None:
+    asked = ["promote", "--model", "toys", "--version", "1", "--workspace", str(two.root), "--json"]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["version"], told["before"], told["unchanged"], told["alias"]) == ("1", "2", False, "champion")
+    assert holder(two) == "1"
+    moved = json.loads(tracking.resolve(two, "models:/toys/1").tags["vgan.moved.champion"])
+    assert (moved["before"], moved["by"]) == ("2", "promote")
+    assert moved["at"].startswith("20")
+    again = promote(two, "toys", 1, "champion")
+    assert again.unchanged
+    assert json.loads(tracking.resolve(two, "models:/toys/1").tags["vgan.moved.champion"]) == moved
+    repeated = registration.register(two, "toys-2", CONFIG)
+    assert (repeated.unchanged, repeated.champion, holder(two)) == (True, False, "1"), "taken back, and not to be taken"
+
+
+def test_what_is_not_there_is_answered_with_what_is_and_damage_is_refused(two: Workspace) -> None:
+    with pytest.raises(ConfigError, match="no version 9") as caught:
+        promote(two, "toys", 9, "champion")
+    assert "1, 2" in caught.value.hint
+    with pytest.raises(ConfigError, match="games") as caught:
+        promote(two, "games", 1, "champion")
+    assert "toys" in caught.value.hint
+    for weights in (two.root / "mlartifacts").rglob("weights.safetensors"):
+        weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    with pytest.raises(CorruptDataError, match="altered"):
+        promote(two, "toys", 1, "champion")
+    assert holder(two) == "2"
+
+
+def test_asking_where_nothing_was_registered_makes_no_database(workspace: Workspace) -> None:
+    with pytest.raises(ConfigError, match="Registered models: none"):
+        promote(workspace, "toys", 1, "champion")
+    assert not list(workspace.root.iterdir())
