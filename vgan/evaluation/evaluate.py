@@ -8,13 +8,11 @@ computed once for all generators (real_cache.py).
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +31,9 @@ from .features import Embedding
 from .field import detector_of, field_metrics, field_work, real_features
 from .metrics import spread
 from .neighbours import nearest
+from .pages import write_pages
 from .real_cache import keep_real_side, load_real_side
 from .real_side import RealSide, make_real_side, open_training, protocol, real_key, real_work
-from .report import report_html
 from .suite import GUARDS, PRIMARY
 from .views import Views
 
@@ -71,16 +69,8 @@ def evaluate(
     if found is not None:
         return found, True
     assessed = _assess(folder.generator, workspace, dataset, run, config, progress)
-    page = report_html(
-        trained,
-        dataset,
-        assessed.evaluation,
-        assessed.real.shown_NTHWC,
-        assessed.fake.shown_NTHWC,
-        _curves(folder.metrics),
-        _nearest(workspace, dataset, config, assessed),
-    )
-    write_atomic(folder.report, page.encode())
+    shown = (assessed.real.shown_NTHWC, assessed.fake.shown_NTHWC, _nearest(workspace, dataset, config, assessed))
+    write_pages(folder, trained, dataset, assessed.evaluation, *shown)
     write_atomic(folder.evaluation, assessed.evaluation.to_json())
     return assessed.evaluation, False
 
@@ -216,7 +206,7 @@ def _check_fits(record: GeneratorRecord, dataset: Dataset) -> None:
 
 
 def _nearest(workspace: Workspace, dataset: Dataset, config: EvaluateConfig, assessed: _Assessed) -> list[Nearest]:
-    """The generated clips that lie nearest to a training clip, each with that clip and how near: see `report_html`."""
+    """The generated clips that lie nearest to a training clip, with that clip and how near: see `report_html`."""
     real, fake = assessed.real, assessed.fake
     embedding = Embedding(fake.views["clip"], fake.views["motion"])
     distance_N, index_N = nearest(real.space.bare(embedding), real.train_MK)
@@ -251,16 +241,3 @@ def _probes(real: RealSide, fake: FakeSide, draws: Draws) -> tuple[dict[str, flo
     if real.traits is None or fake.traits is None:
         return {}, {}
     return calibrate_probes(real.traits, real.labels_N, fake.traits, fake.labels_N, draws)
-
-
-def _curves(path: Path) -> list[dict[str, Any]]:
-    """Lines of metrics.jsonl that hold an object; what is damaged is left out of the picture."""
-    lines: list[dict[str, Any]] = []
-    for line in path.read_bytes().splitlines() if path.exists() else []:
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            lines.append(cast(dict[str, Any], value))
-    return lines
