@@ -100,6 +100,22 @@ def test_a_lease_is_held_by_one_process(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_a_lease_is_waited_for_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "WAIT_BETWEEN_SECONDS", 0.01)
+    path, order = tmp_path / "lease.json", []
+
+    def end() -> None:
+        order.append("first")
+        held.__exit__(None, None, None)
+
+    held = storage.lease(path)
+    held.__enter__()
+    threading.Timer(0.1, end).start()
+    with storage.lease(path, wait=60):
+        order.append("second")
+    assert order == ["first", "second"]
+
+
 def test_of_many_threads_exactly_one_takes_a_stale_lease(tmp_path: Path) -> None:
     """FAULTS 42: of many that find a dead owner's lease at once, one has it."""
     path = tmp_path / "lease.json"

@@ -31,7 +31,8 @@ def holder(workspace: Workspace) -> str:
     return str(found.version)
 
 
-def test_an_alias_goes_back_by_hand_and_stays_there(two: Workspace) -> None:
+def test_an_alias_goes_back_by_hand_to_what_is_there_and_whole_and_stays_there(two: Workspace) -> None:
+    refuse_what_is_not_there(two)
     asked = ["promote", "--model", "toys", "--version", "1", "--workspace", str(two.root), "--json"]
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 0, done.output
@@ -46,20 +47,24 @@ def test_an_alias_goes_back_by_hand_and_stays_there(two: Workspace) -> None:
     assert json.loads(tracking.resolve(two, "models:/toys/1").tags["vgan.moved.champion"]) == moved
     repeated = registration.register(two, "toys-2", CONFIG)
     assert (repeated.unchanged, repeated.champion, holder(two)) == (True, False, "1"), "taken back, and not to be taken"
+    refuse_what_is_damaged(two)
 
 
-def test_what_is_not_there_is_answered_with_what_is_and_damage_is_refused(two: Workspace) -> None:
+def refuse_what_is_not_there(workspace: Workspace) -> None:
     with pytest.raises(ConfigError, match="no version 9") as caught:
-        promote(two, "toys", 9, "champion")
+        promote(workspace, "toys", 9, "champion")
     assert "1, 2" in caught.value.hint
     with pytest.raises(ConfigError, match="games") as caught:
-        promote(two, "games", 1, "champion")
+        promote(workspace, "games", 1, "champion")
     assert "toys" in caught.value.hint
-    for weights in (two.root / "mlartifacts").rglob("weights.safetensors"):
+
+
+def refuse_what_is_damaged(workspace: Workspace) -> None:
+    for weights in (workspace.root / "mlartifacts").rglob("weights.safetensors"):
         weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     with pytest.raises(CorruptDataError, match="altered"):
-        promote(two, "toys", 1, "champion")
-    assert holder(two) == "2"
+        promote(workspace, "toys", 2, "champion")
+    assert holder(workspace) == "1"
 
 
 def test_asking_where_nothing_was_registered_makes_no_database(workspace: Workspace) -> None:
