@@ -30,6 +30,10 @@ BAD: list[tuple[str, str, type[BaseModel], str, Any]] = [
     ("ingest", "config", IngestConfig, "group_by", "("),
     ("evaluate", "config", EvaluateConfig, "seed", 2**31),
     ("generate", "config", SampleConfig, "fps", 0),
+    ("generate", "config", SampleConfig, "truncation", 1.5),
+    ("generate", "config", SampleConfig, "to_seed", -1),
+    ("generate", "config", SampleConfig, "format", "avi"),
+    ("generate", "config", SampleConfig, "codec", "mpeg2"),
 ]
 NEEDED = {
     "train": ["--name", "a"],
