@@ -82,7 +82,8 @@ def polynomial_distance(real_ND: Real, fake_MD: Real) -> float:
     may be a little below 0; it has no upper bound. Lower is better.
 
     It does not see: memorised clips, what differs in moments above the third alone, and what the
-    embedding does not tell apart. Needs two vectors or more on each side.
+    embedding does not tell apart; clips under a wrong label hardly, beside all the other coordinates.
+    Needs two vectors or more on each side.
     """
     real, fake = real_ND.astype(np.float64), fake_MD.astype(np.float64)
     n, m = len(real), len(fake)
@@ -137,6 +138,7 @@ def neighbourhoods(real_ND: Real, fake_MD: Real, k: int | None = None) -> Neighb
     Precision and density say whether samples look real, recall and coverage whether all kinds of
     real clips are made. One outlier widens a ball and spoils precision or recall; density and
     coverage are steadier. None of them sees memorised clips, and all depend on the counts and k.
+    Precision and recall may miss a little blur and shuffled time, which leave clips within the wide balls.
     """
     if k is None:
         k = neighbour_count(min(len(real_ND), len(fake_MD)))

@@ -25,8 +25,8 @@ def nearest_neighbour_accuracy(real_ND: Real, fake_MD: Real) -> float:
     1: the sets lie apart. Below .5: generated vectors sit on real ones, closer than real ones to each
     other, which is what copies of these very real clips give; 0 for an exact copy of each.
 
-    It does not see: which clips are bad, how far away those are that do not mix, and copies of clips
-    outside `real_ND` (those are for `memorisation`). Takes equal counts; else the larger side wins.
+    It does not see: which clips are bad, how far away those are that do not mix, and memorised training
+    clips (copies of what is not in `real_ND`). Takes equal counts; else the larger side wins.
     """
     both = np.concatenate([real_ND, fake_MD]) - real_ND.mean(0)
     is_real = np.arange(len(both)) < len(real_ND)
@@ -72,8 +72,8 @@ def memorisation(fake_distance_N: Double, real_distance_M: Double) -> float:
     quality, which the other figures measure, and no virtue. Higher is better. Where real clips
     themselves lie on training clips (a still or repeated scene) nothing can be told: 1.
 
-    It does not see: noise, blur, frozen or shuffled time; copies among fewer than half of the clips; copies that
-    the embedding does not recognise, such as mirrored ones.
+    It does not see: noise, blur, frozen or shuffled time, wrong labels; copies among fewer than half of the
+    clips; copies that the embedding does not recognise, such as mirrored ones.
     """
     usual = float(np.median(real_distance_M))
     return min(1.0, float(np.median(fake_distance_N)) / usual) if usual > 0 else 1.0

@@ -102,13 +102,13 @@ COMPARISONS = (
     Comparison("frames", (Figure("sliced_frames", "lower", LOOKS),), plain(sliced_wasserstein)),
     Comparison("xt", (Figure("sliced_xt", "lower", LOOKS | TIME),), plain(sliced_wasserstein)),
     Comparison("yt", (Figure("sliced_yt", "lower", LOOKS | TIME),), plain(sliced_wasserstein)),
-    Comparison("changes", (Figure("sliced_changes", "lower", TIME | {"noise"}),), plain(sliced_wasserstein)),
+    Comparison("changes", (Figure("sliced_changes", "lower", LOOKS | TIME),), plain(sliced_wasserstein)),
     Comparison(
         "temporal",
         (
             Figure("motion_size", "lower", TIME | {"noise"}),
             Figure("motion_direction", "lower", TIME | {"noise"}),
-            Figure("flicker", "lower", frozenset()),
+            Figure("flicker", "lower", frozenset({"noise"})),
         ),
         _temporal,
     ),
