@@ -32,10 +32,10 @@ def test_every_figure_stands_there_with_floor_interval_score_and_meaning() -> No
     card = card_of()
     for metric in made_evaluation(made_dataset(), made_run(made_dataset())).metrics:
         title, meaning = named(metric.name)
-        assert f"| {title.replace('?', '_')} " in card
+        assert f"| {title} " in card
         assert figure(metric.floor) in card
         assert figure(metric.low) in card
-        assert meaning[:40] in card
+        assert meaning in card
 
 
 def test_it_says_what_the_check_for_copies_found() -> None:

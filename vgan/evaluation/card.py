@@ -156,4 +156,4 @@ def _control(name: str) -> str:
 
 def _plain(text: str) -> str:
     """Text from outside as one line that Markdown and HTML take literally."""
-    return "".join(c if c.isalnum() or c in " -_.,:+()%/" else "_" for c in text)
+    return "".join(c if c.isalnum() or c in " -_.,:;?'+()%/" else "_" for c in text)
