@@ -301,8 +301,8 @@ class RegisterConfig(Spec):
         default=0.05,
         ge=0,
         le=1,
-        description="How much worse than the champion's the variety, motion and originality of the clips may surely "
-        "be; 0 is as good, 1 as far off as real clips spoilt on purpose are from real ones.",
+        description="By how much the guards (recall, memorisation, motion) may be worse than the champion's, beyond "
+        "their 95 % interval: 0 is no worse, 1 as far off as real clips that were spoilt on purpose.",
     )
     force: bool = Field(
         default=False,
