@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vgan.records import Metric
 
 MODEL = "models:/NAME@champion, models:/NAME/VERSION, or the key of a local run."
-MODEL_COLUMNS = ("model", "aliases", "figures", "dataset", "age", "run")
+MODEL_COLUMNS = ("model", "figures", "dataset", "age", "run")
 
 app = typer.Typer()
 
@@ -62,11 +62,8 @@ def _row(line: ModelLine) -> tuple[str, ...]:
     keys += [name for name in line.figures if name.startswith("fvd")]
     said = [(name, line.figures[name]) for name in keys]
     figures = [f"{name} {f.value:.4g}{'' if f.score is None else f' ({f.score:.2f})'}" for name, f in said]
-    aliases = "\n".join(f"@{alias}" for alias in line.aliases)
-    return (
-        *(f"{line.model}/{line.version}", aliases, "\n".join(figures)),
-        *(line.dataset_digest[:12], duration(line.age_seconds), line.run),
-    )
+    model = "\n".join([f"{line.model}/{line.version}", *(f"@{alias}" for alias in line.aliases)])
+    return model, "\n".join(figures), line.dataset_digest[:12], duration(line.age_seconds), line.run
 
 
 @app.command()
