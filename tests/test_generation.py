@@ -200,6 +200,7 @@ def test_a_label_leads_to_no_other_folder(tmp_path) -> None:
     assert [row["label"] for row in rows] == list(labels)
 
 
+@pytest.mark.e2e
 def test_memory_does_not_grow_with_the_number_of_clips(tmp_path) -> None:
     shape = ClipShape(frames=16, height=64, width=64, labels=0)
     made_generator.write_generator(tmp_path / "g", generator_record(shape, labels=()))
