@@ -30,7 +30,7 @@ from vgan.media.films import film_bytes
 from vgan.media.marking import Marking
 from vgan.media.signing import Signer, find_signer
 from vgan.models.families import build_generator
-from vgan.models.network import ClipShape, r3_network
+from vgan.models.network import R3_VERSION, ClipShape, r3_network
 from vgan.records import GeneratorRecord
 from vgan.sampling import Sampler
 from vgan.storage import sha256_file
@@ -78,7 +78,8 @@ def make_generator(folder: Path, options: argparse.Namespace) -> Path:
     network = r3_network(options.preset, shape).generator.model_dump(mode="json")
     about: dict[str, Any] = {"run": "benchmark", "dataset": "benchmark", "dataset_digest": "", "vgan_version": "0"}
     record = GeneratorRecord(
-        family="r3", network=network, labels=(), frames=options.frames, height=options.size, width=options.size,
+        family="r3", family_version=R3_VERSION,
+        network=network, labels=(), frames=options.frames, height=options.size, width=options.size,
         fps=8.0, weights_sha256="", **about,
     )  # fmt: skip
     torch.manual_seed(0)

@@ -31,7 +31,7 @@ from vgan.data.manifest import new_version, write_batch, write_version
 from vgan.data.shards.formats import encode_clip
 from vgan.data.shards.writer import Sample, write_shards
 from vgan.models.families import build_discriminator, build_generator
-from vgan.models.network import ClipShape, r3_network
+from vgan.models.network import R3_VERSION, ClipShape, r3_network
 from vgan.records import Batch, Dataset, GeneratorRecord
 from vgan.training.budget import supports_bf16
 from vgan.training.compiling import pick_fastest_kernels
@@ -117,6 +117,7 @@ def make(
     network = r3_network(options.preset, shape)
     record = GeneratorRecord(
         family="r3",
+        family_version=R3_VERSION,
         network=network.generator.model_dump(mode="json"),
         labels=("a", "b", "c", "d"),
         frames=frames,

@@ -10,7 +10,7 @@ from safetensors.torch import save
 
 from vgan.models.families import build_generator
 from vgan.models.interface import Generator
-from vgan.models.network import ClipShape, R3Generator, r3_network
+from vgan.models.network import R3_VERSION, ClipShape, R3Generator, r3_network
 from vgan.records import GeneratorRecord
 from vgan.storage import sha256_file, write_atomic
 
@@ -32,7 +32,8 @@ def generator_record(
     described = (network or r3_network("tiny", shape).generator).model_dump(mode="json")
     names = NAMES[: shape.labels] if labels is None else labels
     return GeneratorRecord(
-        family="r3", network=described, labels=names, frames=shape.frames, height=shape.height, width=shape.width,
+        family="r3", family_version=R3_VERSION,
+        network=described, labels=names, frames=shape.frames, height=shape.height, width=shape.width,
         fps=fps, weights_sha256="", run=run, dataset=dataset, dataset_digest=dataset_digest, vgan_version="0",
     )  # fmt: skip
 

@@ -234,6 +234,7 @@ class GeneratorRecord(Record):
     """All that is needed to build and use a generator: generator.json beside its weights.safetensors."""
 
     family: str  # "r3"
+    family_version: int = 1  # of the family's code: with another one the same weights make other clips
     network: dict[str, Any]  # the family's own configuration
     labels: tuple[str, ...]  # class names, () for an unconditional generator
     frames: int

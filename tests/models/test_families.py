@@ -74,3 +74,10 @@ def test_a_record_that_describes_no_network_is_corrupt():
     record = generator_record(shape)
     with pytest.raises(CorruptDataError):
         build_generator(record.model_copy(update={"network": {"widths": "wide"}}))
+
+
+def test_weights_of_networks_whose_code_has_changed_are_refused():
+    record = generator_record(ClipShape(frames=4, height=16, width=16)).model_copy(update={"family_version": 1})
+    with pytest.raises(ConfigError, match="version 1 of the r3 networks") as refused:
+        build_generator(record)
+    assert "Train again" in refused.value.hint

@@ -10,11 +10,12 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from .. import __version__
 from ..config import Spec
 from ..errors import ConfigError, CorruptDataError
 from ..records import GeneratorRecord
 from .interface import Discriminator, Generator
-from .network import ClipShape, R3Discriminator, R3Generator
+from .network import R3_VERSION, ClipShape, R3Discriminator, R3Generator
 from .r3 import R3DiscriminatorNetwork, R3GeneratorNetwork
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
@@ -24,6 +25,7 @@ NetworkT = TypeVar("NetworkT", bound=nn.Module)
 class Family:
     """How the two networks of a family are described and built."""
 
+    version: int  # raised when equal weights would make other clips
     generator_config: type[Spec]
     discriminator_config: type[Spec]
     generator: Callable[[Any, ClipShape], Generator]
@@ -31,7 +33,7 @@ class Family:
 
 
 FAMILIES: dict[str, Family] = {
-    "r3": Family(R3Generator, R3Discriminator, R3GeneratorNetwork, R3DiscriminatorNetwork),
+    "r3": Family(R3_VERSION, R3Generator, R3Discriminator, R3GeneratorNetwork, R3DiscriminatorNetwork),
 }
 
 
@@ -43,8 +45,20 @@ def family(name: str) -> Family:
 
 
 def build_generator(record: GeneratorRecord) -> Generator:
-    """The network that a record describes, with fresh weights; raises CorruptDataError when it describes none."""
+    """The network that a record describes, with fresh weights.
+
+    Raises:
+        ConfigError: an unknown family, or one whose code has changed since: the weights would make other clips.
+        CorruptDataError: it describes no network of its family.
+    """
     kind = family(record.family)
+    if record.family_version != kind.version:
+        raise ConfigError(
+            f"run {record.run} has weights for version {record.family_version} of the {record.family} networks, "
+            f"and this vgan ({__version__}) has version {kind.version}.",
+            hint="Train again, use the registered model, which brings its own code, or the vgan that trained it "
+            f"({record.vgan_version}).",
+        )
     try:
         network = kind.generator_config.model_validate(record.network)
         shape = ClipShape(frames=record.frames, height=record.height, width=record.width, labels=len(record.labels))

@@ -10,6 +10,8 @@ from pydantic import Field
 from ..config import Spec
 from ..errors import ConfigError
 
+R3_VERSION = 2  # of the code of the family; raised when equal weights would make other clips
+
 
 class ClipShape(Spec):
     """Size of a clip and number of classes."""

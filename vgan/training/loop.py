@@ -18,7 +18,7 @@ from ..data.decoding.pool import cores
 from ..data.loading.loader import ClipSet
 from ..data.manifest import load_dataset
 from ..errors import ConfigError, CorruptDataError, ResumableError
-from ..models.families import build_discriminator, build_generator
+from ..models.families import build_discriminator, build_generator, family
 from ..records import GeneratorRecord
 from ..storage import fault_point, storage_errors
 from ..workspace import RunFolder, Workspace
@@ -238,6 +238,7 @@ def generator_record(config: RunConfig) -> GeneratorRecord:
     """The record of this run's generator, still without the hash of its weights."""
     return GeneratorRecord(
         family=config.family,
+        family_version=family(config.family).version,
         network=config.network.generator.model_dump(mode="json"),
         labels=config.labels,
         frames=config.shape.frames,
