@@ -260,7 +260,7 @@ class EvaluateConfig(Spec):
     """How generated clips are compared with the held-out ones."""
 
     clips: int = Field(
-        default=512, ge=16, le=50_000, description="Generated clips, and at most so many held-out ones, to compare."
+        default=512, ge=16, le=8192, description="Generated clips, and at most so many held-out ones, to compare."
     )
     seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of the samples and of every random choice of clips.")
     bootstrap: int = Field(

@@ -60,6 +60,7 @@ PROMISES = {
     45: "secrets of the environment stay there",
     46: "text out of a video or its name is shown, never obeyed",
     47: "no network is needed, and FVD is computed by the user's own file or not at all",
+    48: "what is kept of an evaluation is a hint, checked before it is used",
 }
 
 

@@ -1,11 +1,15 @@
+import json
+
 import numpy as np
 import pytest
 import torch
 from made_runs import QUICK, render, write_dataset, write_run
 
 from vgan.config import EvaluateConfig
+from vgan.data.loading.loader import ClipSet
 from vgan.data.shapes import DIRECTIONS
 from vgan.errors import BadInputError, ConfigError, CorruptDataError
+from vgan.evaluation import evaluate as module
 from vgan.evaluation.evaluate import evaluate, evaluate_generator
 from vgan.evaluation.gate import decide
 from vgan.evaluation.spoil import CONTROLS
@@ -111,6 +115,39 @@ def test_new_data_or_a_damaged_record_are_evaluated_anew(workspace, shapes_datas
     third, unchanged = evaluate(workspace, "one", QUICK)
     assert not unchanged
     assert third.digest() == second.digest()
+
+
+def test_a_record_of_an_earlier_protocol_is_evaluated_anew(workspace, shapes_dataset):
+    write_run(workspace, shapes_dataset, "one")
+    now, _ = evaluate(workspace, "one", QUICK)
+    before = now.model_dump(mode="json", exclude={"halves", "training_clips", "timings"})
+    before |= {"protocol": "heldout-halves-1/random-conv3d-0", "guards": ["recall", "motion"]}
+    workspace.run("one").evaluation.write_text(json.dumps(before))
+    again, unchanged = evaluate(workspace, "one", QUICK)
+    assert not unchanged
+    assert again.digest() == now.digest()
+
+
+def test_the_report_shows_the_training_clips_that_lie_nearest(workspace, shapes_dataset, monkeypatch, caplog):
+    given = []
+    monkeypatch.setattr(module, "write_pages", lambda *args: given.append(args[-1]))
+    write_run(workspace, shapes_dataset, "one")
+    evaluate(workspace, "one", QUICK)
+    [pairs] = given
+    assert len(pairs) == module.NEAREST_SHOWN
+    ratios = [ratio for _, _, ratio in pairs]
+    assert ratios == sorted(ratios)
+    sampler = Sampler(workspace.run("one").generator)
+    made = [sampler.sample(1, seed, label)[0].tobytes() for seed in range(16) for label in (0, 1)]
+    held = ClipSet(workspace.dataset("shapes"), shapes_dataset, "train")
+    training = [clip.tobytes() for clip in held.read(range(4)).transpose(0, 2, 3, 4, 1)]
+    assert all(fake.tobytes() in made and train.tobytes() in training for fake, train, _ in pairs)
+    for shard in workspace.dataset("shapes").shards.glob("train-*"):
+        shard.unlink()
+    workspace.run("one").evaluation.unlink()
+    evaluate(workspace, "one", QUICK)
+    assert given[-1] == []
+    assert "the report shows no training clips" in caplog.text
 
 
 def test_too_few_held_out_clips_are_named_with_a_remedy(workspace):
