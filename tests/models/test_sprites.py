@@ -5,7 +5,7 @@ from vgan.models.sprites import OUTSIDE, Sprites, hats, middles
 
 def sprites(count: int = 1, canvas: tuple[int, int] = (8, 8)) -> Sprites:
     torch.manual_seed(0)
-    return Sprites(count, code=4, path=2, features=3, canvas=canvas, size=0.25)
+    return Sprites(count, latent=5, code=4, path=2, features=3, canvas=canvas, size=0.25)
 
 
 def laid_over_black(model: Sprites, path_BTP: torch.Tensor, size: int = 32) -> torch.Tensor:
@@ -15,7 +15,7 @@ def laid_over_black(model: Sprites, path_BTP: torch.Tensor, size: int = 32) -> t
         model.colour.weight.zero_()
         model.colour.bias.fill_(9.0)
         black = torch.full((1, 1, 3, size, size), -1.0)
-        video_BTCHW = model(black, torch.zeros(1, 3, 8, 8), torch.zeros(1, 4), path_BTP)
+        video_BTCHW = model(black, torch.zeros(1, 3, 8, 8), torch.zeros(1, 5), torch.zeros(1, 4), path_BTP)
     return video_BTCHW[0].mean(1) + 1
 
 
@@ -77,8 +77,8 @@ def test_a_canvas_drawn_smaller_than_it_is_keeps_its_mean():
 def test_gradients_reach_what_decides_place_size_colour_and_outline():
     model = sprites(2)
     black = torch.full((1, 1, 3, 16, 16), -1.0)
-    path_BTP, code_BD = torch.randn(1, 2, 2), torch.randn(1, 4)
-    model(black, torch.randn(1, 3, 8, 8), code_BD, path_BTP)[..., :8].sum().backward()
+    path_BTP, latent_BZ, code_BD = torch.randn(1, 2, 2), torch.randn(1, 5), torch.randn(1, 4)
+    model(black, torch.randn(1, 3, 8, 8), latent_BZ, code_BD, path_BTP)[..., :8].sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 

@@ -48,7 +48,15 @@ class R3GeneratorNetwork(Generator):
         self.still = Still(network.still, hidden, base)
         self.still_head = Head(network.still[-1], 2 ** (doublings - enlarged), gain=0.3, bias=DARK)
         canvas = (base[0] * 2**enlarged, base[1] * 2**enlarged)
-        self.sprites = Sprites(network.sprites, hidden, network.path, network.still[-1], canvas, network.sprite_size)
+        self.sprites = Sprites(
+            network.sprites,
+            latent=network.content + labels,
+            code=hidden,
+            path=network.path,
+            features=network.still[-1],
+            canvas=canvas,
+            size=network.sprite_size,
+        )
         self.frames = Frames(network.widths, hidden, network.path, base)
         self.frame_head = Head(
             network.widths[-1], 2 ** (doublings - len(network.widths) + 1), gain=FRAME_GAIN, pace=FRAME_PACE
@@ -58,13 +66,15 @@ class R3GeneratorNetwork(Generator):
         """Latent, class and times (in frames, default 0 to `frames` - 1) -> video [B, 3, T, H, W] in [-1, 1]."""
         if times_T is None:
             times_T = torch.arange(self.shape.frames, device=z_BZ.device)
-        content_BD, path_BTP = self.codes(z_BZ, self.one_hot(label_B, z_BZ), times_T)
+        one_hot_BL = self.one_hot(label_B, z_BZ)
+        content_BD, path_BTP = self.codes(z_BZ, one_hot_BL, times_T)
         features_BCHW = self.still(content_BD)
         still_B3HW = self.still_head(features_BCHW)
         frames_N3HW = costly(self.frame_head(self.frames(content_BD, path_BTP)), FRAME_COST)
         frames_BT3HW = frames_N3HW.reshape(*path_BTP.shape[:2], *frames_N3HW.shape[1:])
         picture_BT3HW = torch.tanh(still_B3HW[:, None] + frames_BT3HW)
-        return self.sprites(picture_BT3HW, features_BCHW, content_BD, path_BTP).transpose(1, 2)
+        latent_BZ = torch.cat([z_BZ[:, : self.network.content], one_hot_BL], 1)
+        return self.sprites(picture_BT3HW, features_BCHW, latent_BZ, content_BD, path_BTP).transpose(1, 2)
 
     def codes(self, z_BZ: Tensor, one_hot_BL: Tensor, times_T: Tensor) -> tuple[Tensor, Tensor]:
         """Content [B, D] and motion path [B, T, P] of a latent."""

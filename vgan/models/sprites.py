@@ -27,7 +27,9 @@ ROUND, RADIUS2 = 12.0, 0.35  # slope of the first outline, and the square of its
 PART = 0.1  # how far, at first, the others are from the first one in place and colour
 # Where no thing of its own moves a sprite has to go: all of it, but slowly, for the reason above.
 PRESENT, PRESENCE_PACE = 3.0, 0.2
-HUE, TEXTURE = 1.0, 0.2  # how much the colours of sprites differ at first, and the colours of one over its canvas
+# How much the colours and sizes of sprites differ at first, and the colours of one over its canvas.
+HUE, SIZES, TEXTURE = 1.2, 0.3, 0.2
+CANVAS_PACE = 0.3  # outlines too are learnt after places
 
 
 class Sprites(nn.Module):
@@ -35,6 +37,7 @@ class Sprites(nn.Module):
 
     Args:
         sprites: K.
+        latent: Z, numbers of the content's latent and classes.
         code: D, numbers of the content code.
         path: P, numbers of the motion path.
         features: channels of the maps that the canvases are read from.
@@ -44,35 +47,42 @@ class Sprites(nn.Module):
 
     outline_Kyx: Tensor
 
-    def __init__(self, sprites: int, code: int, path: int, features: int, canvas: tuple[int, int], size: float) -> None:
+    def __init__(
+        self, sprites: int, latent: int, code: int, path: int, features: int, canvas: tuple[int, int], size: float
+    ) -> None:
         super().__init__()
         self.sprites, self.size = sprites, size
-        self.canvas = conv(features, 4 * sprites, gain=0.5)
-        self.colour = linear(code, 3 * sprites, gain=HUE)
+        self.canvas = conv(features, 4 * sprites, gain=0.5 / CANVAS_PACE)
+        # Read from the latent itself, not from the code: where a sprite is has to be learnt before its looks can be
+        # judged, and until then smaller and brighter looks better: a deep code soon makes all of them small and white.
+        self.colour = linear(latent, 3 * sprites, gain=HUE)
+        self.scale = linear(latent, sprites, gain=SIZES)
         self.place = linear(path, 2 * sprites, gain=0.5)
-        self.scale = linear(code, sprites, gain=0.3)
         self.presence = linear(code, sprites, gain=0.1 / PRESENCE_PACE)
         self.register_buffer("outline_Kyx", _first_outlines(sprites, canvas), persistent=False)
 
-    def forward(self, picture_BTCHW: Tensor, features_BCyx: Tensor, code_BD: Tensor, path_BTP: Tensor) -> Tensor:
+    def forward(
+        self, picture_BTCHW: Tensor, features_BCyx: Tensor, latent_BZ: Tensor, code_BD: Tensor, path_BTP: Tensor
+    ) -> Tensor:
         """Lay the sprites over a picture in [-1, 1], the last one on top: [B, T, 3, H, W], float32.
 
         Args:
             picture_BTCHW: what is behind; T may be 1 for a still one.
             features_BCyx: one map a clip, of the canvas's size.
+            latent_BZ: content's latent and class.
             code_BD: content.
             path_BTP: motion.
         """
-        canvas_BKCyx = self.canvas(features_BCyx).unflatten(1, (self.sprites, 4)).float()
+        canvas_BKCyx = CANVAS_PACE * self.canvas(features_BCyx).unflatten(1, (self.sprites, 4)).float()
         height, width = picture_BTCHW.shape[3:]
         with torch.autocast(picture_BTCHW.device.type, enabled=False):
             logit_BKyx = SWING * soft_sign(canvas_BKCyx[:, :, 3] / SWING) + self.outline_Kyx - OUTSIDE
-            hue_BKC = _around_the_first(self.colour(code_BD.float()).reshape(-1, self.sprites, 3))
+            hue_BKC = _around_the_first(self.colour(latent_BZ.float()).reshape(-1, self.sprites, 3))
             colour_BKCyx = soft_sign(hue_BKC[..., None, None] + TEXTURE * canvas_BKCyx[:, :, :3])
             layer_BKCyx = torch.cat([colour_BKCyx, logit_BKyx[:, :, None]], 2)
             place_BTK2 = self.place(path_BTP.float()).reshape(*path_BTP.shape[:2], self.sprites, 2)
             across_BTK, downwards_BTK = (REACH * soft_sign(_around_the_first(place_BTK2))).unbind(3)
-            size_BTK = (self.size * torch.exp(soft_sign(self.scale(code_BD.float()))))[:, None].expand_as(across_BTK)
+            size_BTK = (self.size * torch.exp(soft_sign(self.scale(latent_BZ.float()))))[:, None].expand_as(across_BTK)
             along_BTKWx = hats(across_BTK, size_BTK, width, canvas_BKCyx.shape[4])
             down_BTKHy = hats(downwards_BTK, size_BTK, height, canvas_BKCyx.shape[3])
             presence_BK = torch.sigmoid(PRESENT + PRESENCE_PACE * self.presence(code_BD.float()))
