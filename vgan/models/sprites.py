@@ -29,7 +29,6 @@ PART = 0.1  # how far, at first, the others are from the first one in place and 
 PRESENT, PRESENCE_PACE = 3.0, 0.2
 # How much the colours and sizes of sprites differ at first, and the colours of one over its canvas.
 HUE, SIZES, TEXTURE = 1.2, 0.3, 0.2
-CANVAS_PACE = 0.3  # outlines too are learnt after places
 
 
 class Sprites(nn.Module):
@@ -52,7 +51,7 @@ class Sprites(nn.Module):
     ) -> None:
         super().__init__()
         self.sprites, self.size = sprites, size
-        self.canvas = conv(features, 4 * sprites, gain=0.5 / CANVAS_PACE)
+        self.canvas = conv(features, 4 * sprites, gain=0.5)
         # Read from the latent itself, not from the code: where a sprite is has to be learnt before its looks can be
         # judged, and until then smaller and brighter looks better: a deep code soon makes all of them small and white.
         self.colour = linear(latent, 3 * sprites, gain=HUE)
@@ -73,7 +72,7 @@ class Sprites(nn.Module):
             code_BD: content.
             path_BTP: motion.
         """
-        canvas_BKCyx = CANVAS_PACE * self.canvas(features_BCyx).unflatten(1, (self.sprites, 4)).float()
+        canvas_BKCyx = self.canvas(features_BCyx).unflatten(1, (self.sprites, 4)).float()
         height, width = picture_BTCHW.shape[3:]
         with torch.autocast(picture_BTCHW.device.type, enabled=False):
             logit_BKyx = SWING * soft_sign(canvas_BKCyx[:, :, 3] / SWING) + self.outline_Kyx - OUTSIDE
