@@ -73,8 +73,8 @@ def test_figures_are_compared_where_both_were_evaluated_alike(workspace, make_ru
     assert (figures["frechet"]["first"]["value"], figures["frechet"]["second"]["value"]) == (1.0, 0.5)
     assert (figures["frechet"]["ahead"], figures["frechet"]["floor"]) == ("second", 0.1)
     words = ["compare", "toys-1", "toys-2", *out, "--workspace", str(workspace.root)]
-    shown = CliRunner().invoke(app, words, env={"COLUMNS": "100"}).output
-    assert "0.5 to 0.5" in shown and "left toys-1, right toys-2" in shown.replace("\n", " ")
+    shown = " ".join(CliRunner().invoke(app, words, env={"COLUMNS": "300"}).output.split())
+    assert "0.5 to 0.5" in shown and "left toys-1, right toys-2" in shown
 
     path = workspace.run("toys-2").evaluation
     known = Evaluation.from_json(path.read_bytes(), str(path))
