@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +188,7 @@ def upload_model(workspace: Workspace, run_id: str, trained: TrainedRun, card: s
     with tempfile.TemporaryDirectory() as scratch:
         package = Path(scratch) / "generator"
         package_sha256 = build_package(workspace.run(trained.run).generator, card, package)
-        with mlflow.start_run(run_id=run_id):
+        with mlflow.start_run(run_id=run_id), _no_bytecode():
             info = mlflow.pyfunc.log_model(
                 name="generator",
                 python_model=str(ENTRY_FILE),
@@ -196,6 +199,16 @@ def upload_model(workspace: Workspace, run_id: str, trained: TrainedRun, card: s
             )
     api.set_tag(run_id, UPLOADED_TAG, f"{weights} {package_sha256} {info.model_uri}")
     return info.model_uri, package_sha256
+
+
+@contextmanager
+def _no_bytecode() -> Iterator[None]:
+    """MLflow tries the model where it is about to be uploaded from, and Python would leave its own files there."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def _requirements() -> list[str]:

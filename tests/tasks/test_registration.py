@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import py_compile
+import sys
 from pathlib import Path
 
 import pytest
@@ -161,6 +163,24 @@ def test_a_downloaded_model_that_was_altered_is_refused(workspace: Workspace, ma
     (code,) = (workspace.root / "mlartifacts").rglob("code/vgan/sampling.py")
     code.write_text(code.read_text() + "\n")
     with pytest.raises(CorruptDataError, match="altered"), tracking.downloaded(workspace, version):
+        pass
+
+
+def test_python_leaves_nothing_of_its_own_in_an_upload_and_what_it_leaves_later_is_let_be(
+    workspace: Workspace, make_run, monkeypatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    registration.register(workspace, make_run("toys-1", figure=1.0), RegisterConfig())
+    stored = workspace.root / "mlartifacts"
+    assert not list(stored.rglob("*.pyc"))
+    (entry,) = stored.rglob("entry.py")
+    py_compile.compile(str(entry))  # as when MLflow loads it from there
+    assert list(stored.rglob("*.pyc"))
+    version = tracking.resolve(workspace, "models:/toys/1")
+    with tracking.downloaded(workspace, version) as (package, _):
+        assert package.is_dir()
+    (entry.parent / "__pycache__" / "other.cpython-311.pyc").write_bytes(b"")
+    with pytest.raises(CorruptDataError, match="no part of this model"), tracking.downloaded(workspace, version):
         pass
 
 

@@ -89,7 +89,8 @@ def verify_model(folder: Path, package_sha256: str | None = None) -> GeneratorRe
     """Check a model as MLflow stores it: its package, its entry, and that there is nothing beside them.
 
     A file that MLflow did not write for this model, such as a pickle that MLmodel could name, is refused although
-    nothing here would load it: others load the same folder.
+    nothing here would load it: others load the same folder. What Python keeps of the entry when MLflow loads it in
+    place is let be.
 
     Args:
         folder: of the model, for example downloaded from the registry.
@@ -105,6 +106,8 @@ def verify_model(folder: Path, package_sha256: str | None = None) -> GeneratorRe
         raise CorruptDataError(f"{folder / ENTRY_FILE.name} was altered.", hint=_AGAIN)
     files = {path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()}
     for path in sorted(files):
+        if path.match(f"__pycache__/{ENTRY_FILE.stem}.*.pyc") and len(path.parts) == 2:
+            continue
         if path.as_posix() not in MODEL_FILES and PACKAGE_FOLDER not in path.parents:
             raise CorruptDataError(f"{folder / path} is no part of this model.", hint=_AGAIN)
     return record
