@@ -231,13 +231,16 @@ def test_ctrl_c_or_a_closed_terminal_reaches_the_child_once_and_the_run_is_resum
     told: list[str] = []
     monkeypatch.setattr(process.log, "warning", lambda text, *of: told.append(text % of))
     folder = workspace.run(prepare(workspace, load_dataset(workspace, "shapes"), ENDLESS))
-    before = signal.getsignal(number)
-    thread = kill_when_training(folder, number, os.getpid())
-    with pytest.raises(StoppedError, match=f"interrupted by {number.name}"):
-        train(workspace, "shapes", ENDLESS)
-    thread.join()
+    outside = signal.signal(number, signal.SIG_DFL)  # which nohup and background jobs ignore, and so would the child
+    try:
+        thread = kill_when_training(folder, number, os.getpid())
+        with pytest.raises(StoppedError, match=f"interrupted by {number.name}"):
+            train(workspace, "shapes", ENDLESS)
+        thread.join()
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, outside)
     assert [line for line in told if line.startswith(f"{number.name}: finishing the step and writing a checkpoint")]
-    assert signal.getsignal(number) == before
     assert list(folder.checkpoints.glob("*.json"))
     assert not training_processes()
 
