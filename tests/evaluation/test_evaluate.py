@@ -87,6 +87,7 @@ def test_a_generator_of_nan_is_refused(workspace, shapes_dataset):
     assert not decide(evaluation, None).register
 
 
+@pytest.mark.e2e
 def test_the_better_of_two_generators_wins_the_gate(workspace):
     """A generator of something on black is closer to objects on black than one of bright clips."""
 

@@ -51,6 +51,7 @@ def evaluated(made: tuple[Workspace, Dataset], config: EvaluateConfig) -> Evalua
     return evaluate(made[0], "one", config)[0]
 
 
+@pytest.mark.e2e
 def test_both_figures_have_floor_controls_interval_and_a_name_that_says_their_counts(evaluated: Evaluation) -> None:
     half = HELD // 2
     for name in (f"fvd{half}_{FRAMES}f", f"kvd{half}_{FRAMES}f"):
@@ -69,6 +70,7 @@ def test_without_weights_nothing_is_called_fvd(made: tuple[Workspace, Dataset]) 
     assert not [metric.name for metric in plain.metrics if "vd" in metric.name]
 
 
+@pytest.mark.e2e
 def test_what_the_network_says_of_real_clips_is_computed_once_for_all_generators(
     made, config, evaluated, monkeypatch
 ) -> None:

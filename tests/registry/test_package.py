@@ -50,6 +50,7 @@ def test_the_package_carries_what_sampling_needs_and_nothing_of_training() -> No
     assert "media/decode.py" not in modules, "it writes films and reads none"
 
 
+@pytest.mark.e2e
 def test_it_generates_alone_what_the_sampler_generates_here(
     package: Path, generator_folder: Path, tmp_path: Path
 ) -> None:

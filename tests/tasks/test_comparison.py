@@ -52,6 +52,7 @@ def test_pairs_have_equal_seeds_and_classes_and_the_first_model_is_on_the_left(
 _film = side_by_side.film
 
 
+@pytest.mark.e2e
 def test_film_and_sheet_say_that_they_are_synthetic_and_which_models_made_them(workspace, make_run, tmp_path) -> None:
     make_run("toys-1", seed=1), make_run("toys-2", seed=2)
     said = told(workspace, "toys-1", "toys-2", "--out", str(tmp_path / "out"), "--num", "2", "--seed", "5")
@@ -88,6 +89,7 @@ def test_figures_are_compared_where_both_were_evaluated_alike(workspace, make_ru
     assert said["reasons"] == ["There is no evaluation of toys-2 (`vgan evaluate` makes one)."]
 
 
+@pytest.mark.e2e
 def test_a_registered_model_is_compared_when_its_run_has_gone(workspace, make_run, tmp_path) -> None:
     make_run("toys-1", figure=1.0, seed=1), make_run("toys-2", figure=0.5, seed=2)
     registration.register(workspace, "toys-1", RegisterConfig())
