@@ -56,8 +56,9 @@ def test_without_a_certificate_files_are_signed_by_one_that_says_it_is_for_devel
 
 
 def test_the_development_certificate_is_made_once_and_only_its_user_reads_it(home):
-    ThreadPoolExecutor(4).map(lambda _: development_certificate(), range(4))
-    first = development_certificate()
+    with ThreadPoolExecutor(4) as pool:
+        made = set(pool.map(lambda _: development_certificate(), range(4)))
+    (first,) = made
     assert development_certificate() == first
     assert stat.S_IMODE(development_file().stat().st_mode) == 0o600
     assert [path.name for path in development_file().parent.iterdir()] == ["c2pa-development.pem"]
