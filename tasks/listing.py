@@ -12,7 +12,6 @@ from vgan.errors import ConfigError
 from vgan.workspace import Workspace
 
 FIGURE, SCORE, FLOOR = "eval/", "_score", "_floor"  # how tracking names a figure, its score and its floor
-DATASET_TAG = "vgan.dataset_digest"
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def _line(workspace: Workspace, version: MlflowVersion, aliases: dict[str, str],
         uri=f"models:/{version.name}/{version.version}",
         aliases=tuple(sorted(alias for alias, holder in aliases.items() if str(holder) == str(version.version))),
         figures=_figures(reading.logged_metrics(workspace, version)),
-        dataset_digest=version.tags.get(DATASET_TAG, ""),
+        dataset_digest=version.tags.get(tracking.DATASET_TAG, ""),
         run=version.tags.get(tracking.RUN_TAG, ""),
         created=datetime.fromtimestamp(created, UTC).isoformat(timespec="seconds"),
         age_seconds=round(max(0.0, now - created), 3),

@@ -237,7 +237,7 @@ def _upload(candidate: Candidate, name: str, version: MlflowVersion | None, verd
         tracking.RUN_TAG: trained.run,
         tracking.WEIGHTS_TAG: trained.generator.weights_sha256,
         tracking.PACKAGE_TAG: package_sha256,
-        "vgan.dataset_digest": trained.dataset_digest,
+        tracking.DATASET_TAG: trained.dataset_digest,
         "vgan.git_commit": trained.git_commit or "",
     }
     return tracking.create_version(workspace, name, run_id, source, tags, candidate.card)

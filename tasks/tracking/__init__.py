@@ -24,6 +24,7 @@ from tasks.tracking.server import (
     tracking_uri,
 )
 from tasks.tracking.tags import (
+    DATASET_TAG,
     EVALUATION_TAG,
     FORCED_TAG,
     GATE_TAG,
@@ -48,6 +49,7 @@ from tasks.tracking.versions import (
 )
 
 __all__ = [
+    "DATASET_TAG",
     "EVALUATION_TAG",
     "FORCED_TAG",
     "GATE_TAG",

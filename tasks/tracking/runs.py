@@ -22,7 +22,7 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from tasks.tracking.server import URI_VARIABLE, client
-from tasks.tracking.tags import EVALUATION_TAG, RUN_TAG, UPLOADED_TAG, WEIGHTS_TAG, verdict_tags
+from tasks.tracking.tags import DATASET_TAG, EVALUATION_TAG, RUN_TAG, UPLOADED_TAG, WEIGHTS_TAG, verdict_tags
 from vgan.config import IngestConfig, TrainConfig
 from vgan.records import Dataset, Evaluation, TrainedRun, Verdict
 from vgan.registry.package import ENTRY_FILE, build_package
@@ -82,7 +82,7 @@ def sync_run(workspace: Workspace, run: str, dataset: Dataset, config: dict[str,
     experiment_id = experiment(api, workspace, dataset.name)
     run_id = find_run(api, experiment_id, run)
     if run_id is None:
-        tags = {RUN_TAG: run, "vgan.dataset_digest": dataset.digest()}
+        tags = {RUN_TAG: run, DATASET_TAG: dataset.digest()}
         run_id = _create_run(api, experiment_id, run, tags)
     known = api.get_run(run_id)
     if known.inputs is None or not known.inputs.dataset_inputs:

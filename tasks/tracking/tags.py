@@ -9,6 +9,7 @@ from vgan.records import Verdict
 MOST_CHARACTERS = 5000  # of a tag's value
 
 RUN_TAG = "vgan.run"
+DATASET_TAG = "vgan.dataset_digest"
 WEIGHTS_TAG = "vgan.weights_sha256"
 PACKAGE_TAG = "vgan.package_sha256"
 EVALUATION_TAG = "vgan.evaluation_digest"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..records import Dataset, Evaluation, TrainedRun, Verdict
+from .gate import copying_below
 from .glossary import CONTROLS, PROBES, figure, in_order, named, worst_control
 
 OUTCOMES = {
@@ -11,7 +12,6 @@ OUTCOMES = {
     "registered": "registered, not promoted",
     "refused": "refused, not registered",
 }
-COPIED_BELOW = 0.5  # of the usual distance to training clips
 
 
 def model_card(run: TrainedRun, dataset: Dataset, evaluation: Evaluation, verdict: Verdict | None = None) -> str:
@@ -129,7 +129,7 @@ def _memorisation(evaluation: Evaluation) -> str:
     found = next((metric for metric in evaluation.metrics if metric.name == "memorisation"), None)
     if found is None:
         return "It has not been checked for copies of training clips; the figures above do not see them."
-    said = "as near as copies would be" if found.value < COPIED_BELOW else "no sign of copied clips"
+    said = "as near as copies would be" if found.value < copying_below(found) else "no sign of copied clips"
     copied = found.controls.get("copied")
     control = "" if copied is None else f", and {figure(copied)} for training clips themselves"
     return (

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..records import Check, Evaluation, Metric, Outcome, Verdict
 from .rivals import differences
 
-__all__ = ["Verdict", "decide"]
+__all__ = ["Verdict", "copying_below", "decide"]
 
 COLLAPSED_BELOW = 0.05  # of the mean distance between real clips
 # With fewer, one clip is more than 1/16 of a share such as recall, so that a guard moves by more than its default
@@ -108,6 +108,11 @@ def _variety(evaluation: Evaluation) -> Check:
     return Check(name="variety", passed=passed, said=said, figures=_kept(share=share, needed=COLLAPSED_BELOW))
 
 
+def copying_below(figure: Metric) -> float:
+    """The memorisation below which samples count as copies: half-way between copies and held-out clips."""
+    return (figure.floor + figure.controls.get(COPIED, 0.0)) / 2
+
+
 def _originality(evaluation: Evaluation) -> Check:
     """Whether the samples are no copies: nearer to real clips' distance from the training clips than to copies'."""
     found = [m for m in evaluation.metrics if m.name == MEMORISATION]
@@ -118,7 +123,7 @@ def _originality(evaluation: Evaluation) -> Check:
         return Check(name=MEMORISATION, passed=not required, said=said)
     figure = found[0]
     copies = figure.controls.get(COPIED, 0.0)  # a copy is at no distance
-    needed = (figure.floor + copies) / 2
+    needed = copying_below(figure)
     figures = _kept(value=figure.value, needed=needed, floor=figure.floor, copied=copies)
     if copies >= figure.floor:
         said = "Copies of training clips cannot be told from held-out ones here, so nothing is said of copying."
