@@ -8,17 +8,20 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from processes import BIN, ROOT, clean_env, free_port, running, vgan, wait_until_answers
 
+ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+POOLS = ("vgan", "vgan-train")
 SMALL = {"frames": 8, "height": 32, "width": 32, "labels": "folder"}
 
 
 class Deployed:
-    """A Prefect server with all deployments of prefect.yaml and one worker."""
+    """A Prefect server with all deployments of prefect.yaml and a worker for each of their pools."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
@@ -38,6 +41,10 @@ class Deployed:
         assert done.returncode == code, f"{arguments}: {done.stdout[-2000:]}\n{done.stderr[-2000:]}"
         return done.stdout
 
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(self.api + path, timeout=30) as answer:
+            return json.load(answer)
+
     def post(self, path: str, body: dict[str, Any]) -> Any:
         request = urllib.request.Request(
             self.api + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
@@ -47,19 +54,17 @@ class Deployed:
 
     def run(self, deployment: str, parameters: dict[str, Any], seconds: float = 240) -> dict[str, Any]:
         """Trigger a deployment and wait for the end of the run; returns the flow run."""
-        self.prefect("deployment", "run", deployment, "--params", json.dumps(parameters))
-        (newest,) = self.post("/flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1, **_unscheduled()})
+        found = self.get(f"/deployments/name/{deployment}")
+        started = self.post(f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters})
+        return self.ended(started["id"], seconds)
+
+    def ended(self, flow_run: str, seconds: float = 240) -> dict[str, Any]:
+        """Wait for the end of a flow run; returns it."""
         end = time.monotonic() + seconds
-        while newest["state_type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
-            assert time.monotonic() < end, f"{deployment} is still {newest['state']}"
+        while (run := self.get(f"/flow_runs/{flow_run}"))["state_type"] not in ENDED:
+            assert time.monotonic() < end, f"{run['name']} is still {run['state']}"
             time.sleep(1)
-            (newest,) = self.post("/flow_runs/filter", {"flow_runs": {"id": {"any_": [newest["id"]]}}})
-        return newest
-
-
-def _unscheduled() -> dict[str, Any]:
-    """Only runs that somebody triggered: scheduled ones lie in the future and stay where they are."""
-    return {"flow_runs": {"tags": {"is_null_": True}}}
+        return run
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +74,13 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     server = [str(BIN / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with running(server, folder / "server.log", env=it.env, cwd=folder) as process:
         wait_until_answers(f"{it.api}/health", process, folder / "server.log")
-        it.prefect("work-pool", "create", "vgan", "--type", "process")
-        it.prefect("deploy", "--all")
-        worker = [str(BIN / "prefect"), "worker", "start", "--pool", "vgan"]
-        with running(worker, folder / "worker.log", env=it.env, cwd=folder):
+        with ExitStack() as workers:
+            for pool in POOLS:
+                it.prefect("work-pool", "create", pool, "--type", "process")
+            it.prefect("deploy", "--all")
+            for pool in POOLS:
+                worker = [str(BIN / "prefect"), "worker", "start", "--pool", pool]
+                workers.enter_context(running(worker, folder / f"{pool}.log", env=it.env, cwd=folder))
             yield it
 
 
