@@ -224,17 +224,10 @@ def _take(path: Path, clock: Callable[[], float]) -> None:
 
 def _refuse_living_owner(path: Path, clock: Callable[[], float]) -> None:
     """Raise ResumableError when a living process holds the lease; log that a dead one's is taken over."""
-    try:
-        age = clock() - path.stat().st_mtime
-        owner: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
+    found = _owner(path, clock)
+    if found is None:
         return
-    except ValueError:
-        owner, age = {}, STALE_SECONDS + 1
-    if owner.get("host") == socket.gethostname():
-        dead = process_start(int(owner["pid"])) != owner["start"]
-    else:
-        dead = age > STALE_SECONDS
+    owner, age, dead = found
     if not dead:
         raise ResumableError(
             f"{path.parent} is in use by process {owner['pid']} on {owner['host']} "
@@ -242,3 +235,23 @@ def _refuse_living_owner(path: Path, clock: Callable[[], float]) -> None:
             hint="Wait until it ends and run the same command again.",
         )
     log.warning("taking over the lease %s of a process that ended (%s)", path, owner)
+
+
+def is_leased(path: Path, *, clock: Callable[[], float] = time.time) -> bool:
+    """Whether a living process holds the lease; only looks."""
+    found = _owner(path, clock)
+    return found is not None and not found[2]
+
+
+def _owner(path: Path, clock: Callable[[], float]) -> tuple[dict[str, Any], float, bool] | None:
+    """Who wrote the lease, seconds since the last heartbeat, and whether it is dead; None without a lease."""
+    try:
+        age = clock() - path.stat().st_mtime
+        owner: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        owner, age = {}, STALE_SECONDS + 1
+    if owner.get("host") == socket.gethostname():
+        return owner, age, process_start(int(owner["pid"])) != owner["start"]
+    return owner, age, age > STALE_SECONDS

@@ -19,6 +19,7 @@ from tasks.tracking.runs import (
 from tasks.tracking.server import (
     best_effort,
     client,
+    impatient,
     registry_errors,
     shown_uri,
     tracking_uri,
@@ -71,6 +72,7 @@ __all__ = [
     "find_run",
     "find_version",
     "finish_run",
+    "impatient",
     "move_alias",
     "registry_errors",
     "resolve",

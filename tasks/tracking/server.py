@@ -64,7 +64,7 @@ def best_effort(doing: str, call: Callable[[], T]) -> T | None:
     Nor may it wait: MLflow would ask a server that does not answer for up to a quarter of an hour.
     """
     try:
-        with _impatient():
+        with impatient():
             return call()
     except Exception as error:
         # The text may hold the server's address with a password; its kind is enough to go on.
@@ -73,7 +73,7 @@ def best_effort(doing: str, call: Callable[[], T]) -> T | None:
 
 
 @contextmanager
-def _impatient() -> Iterator[None]:
+def impatient() -> Iterator[None]:
     """MLflow asks once more at most, and not for long, unless the user has said how often and how long."""
     added = {name: value for name, value in IMPATIENT.items() if name not in os.environ}
     os.environ.update(added)

@@ -14,7 +14,7 @@ INGEST = {
     "--frames", "--height", "--width", "--fps", "--stride", "--labels", "--sidecar", "--group-by", "--heldout",
     "--format", "--crop", "--scene-threshold", "--min-motion", "--max-clips-per-video", "--max-seconds",
     "--exclude-synthetic", "--missing", "--max-missing", "--max-rejected", "--follow-outside", "--videos-per-batch",
-    "--video-timeout", "--workers",
+    "--video-timeout", "--workers", "--runner", "--runner-address",
 }  # fmt: skip
 TRAIN = {
     "--preset", "--budget", "--device", "--seed", "--batch", "--threads", "--checkpoints", "--init", "--augment",
@@ -29,6 +29,7 @@ SURFACE = {
     "inspect": COMMON | {"--name", "--out", "--version", "--seed"},
     "datasets": COMMON
     | {"--name", "--compare", "--with", "--prune", "--keep", "--trained-too", "--yes"},
+    "prune": COMMON | {"--keep", "--idle-days", "--yes"},
     "verify": COMMON | {"--name"},
     "train": COMMON | TRAIN | {"--name", "--dry-run"},
     "evaluate": COMMON | {"--run", "--clips", "--seed", "--bootstrap", "--fvd-weights", "--fvd-sha256"},

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # A room of vgan may import rooms to its left only.
 ORDER = (
     "errors",
+    "logs",
     "config",
     "records",
     "progress",
@@ -31,6 +32,7 @@ ORDER = (
     "training",
     "evaluation",
     "registry",
+    "pruning",
 )
 SOURCES = sorted(p for top in ("vgan", "tasks", "flows") for p in (ROOT / top).rglob("*.py"))
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError
 from ...records import Dataset, TrainedRun, recipe
-from ...storage import fsync_folder, lease, read_bytes, storage_errors
+from ...storage import fault_point, fsync_folder, lease, read_bytes, storage_errors
 from ...workspace import DatasetFolder, Workspace
 from ..buckets.shard_copies import is_used
 from ..manifest import load_dataset, plain_batches
@@ -62,8 +62,9 @@ class Pruning:
     name: str
     versions: tuple[VersionLine, ...]
     spared: dict[int, str]  # number of a version -> why it stays
-    files: tuple[Path, ...]  # shards and records that no kept version names
-    size_bytes: int
+    waiting: tuple[Path, ...]  # batches that wait for a commit that nobody has asked for since long
+    files: tuple[Path, ...]  # shards and records that no kept version and no other waiting batch names
+    size_bytes: int  # of the files
 
 
 def list_datasets(workspace: Workspace) -> list[DatasetLine]:
@@ -149,7 +150,15 @@ def compare(workspace: Workspace, name: str, first: str, second: str) -> Compari
     )
 
 
-def plan_pruning(workspace: Workspace, name: str, keep: int, *, trained_too: bool = False) -> Pruning:
+def plan_pruning(
+    workspace: Workspace,
+    name: str,
+    keep: int,
+    *,
+    trained_too: bool = False,
+    needed: Mapping[str, str] | None = None,
+    waiting_since: float | None = None,
+) -> Pruning:
     """What would go if only the newest versions stayed; removes nothing.
 
     Args:
@@ -157,6 +166,8 @@ def plan_pruning(workspace: Workspace, name: str, keep: int, *, trained_too: boo
         name: of the dataset.
         keep: how many of the newest versions stay, besides the current one and those in use.
         trained_too: also remove versions that a finished run was trained on.
+        needed: digests of versions that stay whatever their age, and why.
+        waiting_since: batches that have waited for a commit since before then (seconds since 1970) go; None: none.
 
     Raises:
         ConfigError: there is no such dataset, or `keep` is below 1.
@@ -169,22 +180,32 @@ def plan_pruning(workspace: Workspace, name: str, keep: int, *, trained_too: boo
     going: list[VersionLine] = []
     spared: dict[int, str] = {}
     for line in lines[keep:]:
-        if why := _why_spared(folder, line, trained_too):
+        if why := (needed or {}).get(line.digest) or _why_spared(folder, line, trained_too):
             spared[line.number] = why
         else:
             going.append(line)
     gone = {line.digest for line in going}
-    files = _unnamed(folder, [version for version in _versions(folder) if version.digest() not in gone])
+    waiting = [path for path in _waiting(folder) if waiting_since and path.stat().st_mtime < waiting_since]
+    files = _unnamed(folder, [version for version in _versions(folder) if version.digest() not in gone], waiting)
     return Pruning(
         name=name,
         versions=tuple(going),
         spared=spared,
+        waiting=tuple(waiting),
         files=tuple(files),
         size_bytes=sum(path.stat().st_size for path in files),
     )
 
 
-def prune(workspace: Workspace, name: str, keep: int, *, trained_too: bool = False) -> Pruning:
+def prune(
+    workspace: Workspace,
+    name: str,
+    keep: int,
+    *,
+    trained_too: bool = False,
+    needed: Mapping[str, str] | None = None,
+    waiting_since: float | None = None,
+) -> Pruning:
     """Remove what `plan_pruning` says: versions first, then what only they named; killed, it is called again.
 
     Raises:
@@ -193,12 +214,15 @@ def prune(workspace: Workspace, name: str, keep: int, *, trained_too: bool = Fal
     """
     folder = workspace.dataset(name)
     with lease(folder.lease):
-        planned = plan_pruning(workspace, name, keep, trained_too=trained_too)
+        planned = plan_pruning(
+            workspace, name, keep, trained_too=trained_too, needed=needed, waiting_since=waiting_since
+        )
         versions = [folder.version(line.digest) for line in planned.versions]
-        for paths in (versions, planned.files):
+        for paths in (versions, planned.waiting, planned.files):
             for path in paths:
                 with storage_errors(path, "removing"):
                     path.unlink(missing_ok=True)
+                fault_point("in_pruning")
             for place in sorted({path.parent for path in paths}):
                 fsync_folder(place)
     return planned
@@ -214,12 +238,16 @@ def _why_spared(folder: DatasetFolder, line: VersionLine, trained_too: bool) -> 
     return None
 
 
-def _unnamed(folder: DatasetFolder, versions: list[Dataset]) -> list[Path]:
+def _waiting(folder: DatasetFolder) -> list[Path]:
+    return sorted(folder.pending("x").parent.glob("*.json"))
+
+
+def _unnamed(folder: DatasetFolder, versions: list[Dataset], going: list[Path]) -> list[Path]:
     """Shards and records of batches that no version and nothing that waits for a commit names, shards first."""
     refs = [ref for version in versions for ref in version.batches]
     shards = {shard.file for ref in refs for shard in ref.shards}
     records = {f"{ref.record}.json" for ref in refs}
-    waiting = [read_bytes(path) for path in folder.pending("x").parent.glob("*.json")]
+    waiting = [read_bytes(path) for path in _waiting(folder) if path not in going]
     tars = sorted(folder.shards.glob("*.tar"))
     # What waits is searched, not parsed: what it names stays, also when it is damaged.
     spare = [tar for tar in tars if tar.name not in shards and not any(tar.name.encode() in text for text in waiting)]
