@@ -6,7 +6,6 @@ runs/, a dataset version before the shards that only it names: killed anywhere, 
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -207,7 +206,7 @@ def _remove_run(run: _Run) -> str | None:
             grave.parent.mkdir(exist_ok=True)
             if grave.exists():
                 shutil.rmtree(grave)
-            os.rename(run.folder.path, grave)
+            run.folder.path.rename(grave)
             fsync_folder(run.folder.path.parent)
     except ResumableError:
         return "a process works on it now"

@@ -151,8 +151,8 @@ def test_caches_and_weights_that_nobody_used_lately_go(grown):
     folder.pending("x").parent.mkdir()
     folder.pending("old").write_text("{}")
     folder.pending("new").write_text("{}")
-    for place in (root / "evaluation/made/a.safetensors", root / f"initial/{'a' * 64}.safetensors", folder.pending("old"),
-                  copies / "held.mp4", copies / "idle.mp4"):  # fmt: skip
+    idle = [root / "evaluation/made/a.safetensors", root / f"initial/{'a' * 64}.safetensors", folder.pending("old")]
+    for place in [*idle, copies / "held.mp4", copies / "idle.mp4"]:
         os.utime(place, (NOW - 20 * DAY,) * 2)
     with locked(copies / "held.mp4"):
         done = prune_workspace(grown, RULE, Needs(), NOW, remove=True)
