@@ -52,12 +52,12 @@ def compare(workspace: Workspace, models: tuple[str, str], out: Path, *, num: in
         RegistryError: the registry did not answer.
     """
     from vgan.evaluation.side_by_side import matched, shared_classes
-    from vgan.sampling import Sampler
+    from vgan.registry.own_code import open_sampler
 
     if not 1 <= num <= MOST or seed < 0:
         raise ConfigError(f"cannot compare {num} clips from seed {seed} on.", hint=f"At most {MOST} are seen at once.")
     with generator_folder(workspace, models[0]) as one, generator_folder(workspace, models[1]) as other:
-        samplers = [Sampler(folder) for folder, _ in (one, other)]
+        samplers = [open_sampler(folder) for folder, _ in (one, other)]
         names = one[1], other[1]
         records = samplers[0].record, samplers[1].record
         turns = shared_classes(records[0].labels, records[1].labels)

@@ -57,11 +57,11 @@ def generate(workspace: Workspace, model: str, out: Path, config: SampleConfig, 
     from vgan.generation.write import write_samples
     from vgan.media.marking import Marking
     from vgan.media.signing import find_signer
-    from vgan.sampling import Sampler
+    from vgan.registry.own_code import open_sampler
 
     signer = find_signer(config.certificate, config.key)
     with generator_folder(workspace, model) as (folder, name):
-        sampler = Sampler(folder, config.device)
+        sampler = open_sampler(folder, config.device)
     registered, _, version = name.partition("/") if model.startswith("models:/") else (sampler.record.dataset, "", "")
     return write_samples(
         sampler, out, config, Marking(registered, version, sampler.record.run, signer=signer), progress

@@ -193,6 +193,7 @@ def champion_evaluation(candidate: Candidate, champion: MlflowVersion) -> Evalua
         if known and known.weights_sha256 == weights and not differences(known, judged):
             return known
     from vgan.evaluation.evaluate import evaluate_generator  # torch, which a first registration does not need
+    from vgan.registry.own_code import open_sampler
 
     log.info("evaluating champion %s version %s on the challenger's held-out clips", champion.name, champion.version)
     with ExitStack() as stack:
@@ -202,9 +203,9 @@ def champion_evaluation(candidate: Candidate, champion: MlflowVersion) -> Evalua
             raise _IncomparableError(error.message) from error
         try:
             made = evaluate_generator(
-                package, workspace, judged.dataset, run, judged.config, version=judged.dataset_digest
+                open_sampler(package), workspace, judged.dataset, run, judged.config, version=judged.dataset_digest
             )
-        except ConfigError as error:  # it makes clips of another size or other classes
+        except ConfigError as error:  # it makes clips of another size or other classes, or its code does not run here
             raise _IncomparableError(error.message) from error
     write_atomic(cache, made.to_json())
     return made

@@ -12,7 +12,6 @@ import logging
 import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +67,7 @@ def evaluate(
     found = _existing(folder, trained, dataset, config)
     if found is not None:
         return found, True
-    assessed = _assess(folder.generator, workspace, dataset, run, config, progress)
+    assessed = _assess(Sampler(folder.generator), workspace, dataset, run, config, progress)
     shown = (assessed.real.shown_NTHWC, assessed.fake.shown_NTHWC, _nearest(workspace, dataset, config, assessed))
     write_pages(folder, trained, dataset, assessed.evaluation, *shown)
     write_atomic(folder.evaluation, assessed.evaluation.to_json())
@@ -76,7 +75,7 @@ def evaluate(
 
 
 def evaluate_generator(
-    generator_folder: str | os.PathLike[str],
+    generator: str | os.PathLike[str] | Sampler,
     workspace: Workspace,
     dataset: str,
     run: str,
@@ -85,12 +84,13 @@ def evaluate_generator(
     version: str | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
-    """Evaluate any generator folder on the version of a dataset with this digest, None for the current one.
+    """Evaluate any generator, or its folder, on the version of a dataset with this digest, None for the current one.
 
     Writes nothing; raises as `evaluate`.
     """
     held = load_dataset(workspace, dataset, version)
-    return _assess(Path(generator_folder), workspace, held, run, config, progress).evaluation
+    sampler = generator if isinstance(generator, Sampler) else Sampler(generator)
+    return _assess(sampler, workspace, held, run, config, progress).evaluation
 
 
 def load_run(workspace: Workspace, run: str) -> TrainedRun:
@@ -143,9 +143,8 @@ class _Meter:
 
 
 def _assess(
-    folder: Path, workspace: Workspace, dataset: Dataset, run: str, config: EvaluateConfig, progress: Progress
+    sampler: Sampler, workspace: Workspace, dataset: Dataset, run: str, config: EvaluateConfig, progress: Progress
 ) -> _Assessed:
-    sampler = Sampler(folder)
     _check_fits(sampler.record, dataset)
     detector = detector_of(dataset, config)
     key = real_key(dataset, config)
