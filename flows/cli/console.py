@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 from rich.table import Column, Table
 
+from vgan import logs
+from vgan.errors import VganError
 from vgan.progress import Pace
 from vgan.progress import Progress as ProgressSink
 
@@ -23,14 +24,21 @@ out = Console()
 
 
 def setup_logging() -> None:
-    """Send vgan's own log lines to standard error, warnings of libraries too."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    for name in ("vgan", "tasks"):
-        logger = logging.getLogger(name)
-        logger.handlers = [handler]
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
+    """Send vgan's own log lines to standard error, warnings of libraries too; as JSON when that is asked for."""
+    if logs.wanted():
+        logs.as_json()
+    else:
+        logs.as_text(("vgan", "tasks"))
+
+
+def complain(error: VganError) -> None:
+    """Say why a command ends: what was wrong, and on a line of its own what to do next."""
+    if logs.wanted():
+        logs.complain(error)
+        return
+    err.print(f"[bold red]vgan:[/] {escape(printable(error.message))}", highlight=False)
+    if error.hint:
+        err.print(f"      {escape(printable(error.hint))}", highlight=False)
 
 
 @contextmanager
@@ -46,7 +54,7 @@ def bars() -> Iterator[Callable[[str], ProgressSink]]:
         TextColumn("{task.fields[left]:>7}", style="progress.remaining"),
         TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
     )
-    with Progress(*columns, console=err, expand=True, disable=not err.is_terminal) as shown:
+    with Progress(*columns, console=err, expand=True, disable=logs.wanted() or not err.is_terminal) as shown:
         rows: dict[str, tuple[TaskID, Pace]] = {}
 
         def sink_of(stage: str) -> ProgressSink:

@@ -11,7 +11,6 @@ from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.markup import escape
 
 from flows.cli import console
 from vgan.errors import ResumableError, VganError
@@ -65,7 +64,5 @@ def _fail(error: VganError, as_json: bool) -> NoReturn:
     if as_json:
         told = {"code": error.exit_code, "message": error.message, "hint": error.hint}
         console.print_json({"error": told})
-    console.err.print(f"[bold red]vgan:[/] {escape(console.printable(error.message))}", highlight=False)
-    if error.hint:
-        console.err.print(f"      {escape(console.printable(error.hint))}", highlight=False)
+    console.complain(error)
     raise typer.Exit(error.exit_code)
