@@ -386,3 +386,15 @@ class RetrainReport(Record):
     model: ModelVersion
     stages: dict[str, Literal["done", "unchanged"]]  # by stage: "ingest", "train", "evaluate", "register"
     seconds: dict[str, float]  # wall clock by stage
+
+    @property
+    def nothing_to_do(self) -> str | None:
+        """Why this pass had nothing to do, in a sentence; None when it did something."""
+        if set(self.stages.values()) != {"unchanged"}:
+            return None
+        data, model = self.ingest, self.model
+        return (
+            f"Nothing to do: version {data.number} of `{data.name}` ({data.dataset_digest[:12]}) is trained with this "
+            f"configuration as run {self.trained.run} and registered as version {model.version} of "
+            f"`{model.model_name}`."
+        )

@@ -66,6 +66,10 @@ class DatasetFolder:
         """Locked while a process of this machine reads the shards of a version; its time is that of the last use."""
         return self.path / "in-use" / digest
 
+    def announced(self, digest: str) -> Path:
+        """There when a version was announced to those who train, or taken by a training: its clips are not new."""
+        return self.path / "announced" / digest
+
     @property
     def sources(self) -> Path:
         """What is known of files by name, size and time, so that only new ones are opened; may be lost."""
@@ -112,6 +116,11 @@ class RunFolder:
     def progress(self) -> Path:
         """How far the present attempt is, for bars; written over every few seconds."""
         return self.path / "progress.json"
+
+    @property
+    def system(self) -> Path:
+        """What the machine did while it trained, one JSON object a line."""
+        return self.path / "system.jsonl"
 
     @property
     def generator(self) -> Path:

@@ -57,7 +57,8 @@ def sweep(folder: DatasetFolder) -> None:
     """Remove what killed processes left in the middle of writing."""
     for place in (folder.path, folder.shards, folder.batch("x").parent, folder.pending("x").parent):
         sweep_temporary(place)
-    sweep_temporary(folder.version("x").parent)
+    for place in (folder.version("x").parent, folder.announced("x").parent):
+        sweep_temporary(place)
 
 
 def _do_batches(workspace: Workspace, plan: IngestPlan, progress: Progress) -> None:

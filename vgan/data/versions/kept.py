@@ -13,6 +13,7 @@ from ...storage import fault_point, fsync_folder, lease, read_bytes, storage_err
 from ...workspace import DatasetFolder, Workspace
 from ..buckets.shard_copies import is_used
 from ..manifest import load_dataset, plain_batches
+from .growth import announced_versions
 
 NAMES_SHOWN = 1000  # of each list of a comparison
 
@@ -179,8 +180,9 @@ def plan_pruning(
     lines = list_versions(workspace, name)
     going: list[VersionLine] = []
     spared: dict[int, str] = {}
+    reasons = _announced_last(folder, lines) | dict(needed or {})
     for line in lines[keep:]:
-        if why := (needed or {}).get(line.digest) or _why_spared(folder, line, trained_too):
+        if why := reasons.get(line.digest) or _why_spared(folder, line, trained_too):
             spared[line.number] = why
         else:
             going.append(line)
@@ -236,6 +238,13 @@ def _why_spared(folder: DatasetFolder, line: VersionLine, trained_too: bool) -> 
     if line.runs and not trained_too:
         return f"run {line.runs[0]} was trained on it" + (f", and {len(line.runs) - 1} more" if line.runs[1:] else "")
     return None
+
+
+def _announced_last(folder: DatasetFolder, lines: list[VersionLine]) -> dict[str, str]:
+    """Without it nobody would know of its clips that they are not new."""
+    announced = announced_versions(folder)
+    newest = next((line for line in lines if line.digest in announced), None)
+    return {newest.digest: "it is the last that was announced for training"} if newest else {}
 
 
 def _waiting(folder: DatasetFolder) -> list[Path]:
