@@ -21,6 +21,9 @@ TRAIN = {
     "--stop-on-collapse", "--stop-when-indistinguishable", "--deterministic", "--compile", "--processes",
 }  # fmt: skip
 SURFACE = {
+    "up": COMMON | {"--host", "--prefect-port", "--mlflow-port"},
+    "down": COMMON,
+    "status": COMMON,
     "doctor": COMMON,
     "models": COMMON | {"--name"},
     "compare": COMMON | {"--out", "--num", "--seed"},

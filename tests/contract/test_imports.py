@@ -125,9 +125,9 @@ def test_mlflow_is_imported_in_one_package_of_tasks_and_in_the_packaged_entry() 
     assert elsewhere == {"vgan/registry/entry.py"}
 
 
-def test_processes_are_started_by_one_module_of_media_and_the_training_room_only() -> None:
+def test_processes_are_started_by_one_module_of_media_of_the_services_and_the_training_room_only() -> None:
     training = {f"vgan/training/{name}.py" for name in ("process", "ranks", "revision")}
-    assert importers("subprocess") == {"vgan/media/child.py", *training}
+    assert importers("subprocess") == {"vgan/media/child.py", "flows/services/processes.py", *training}
     assert importers("multiprocessing") == set()
 
 

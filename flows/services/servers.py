@@ -1,0 +1,195 @@
+"""The four services: what each is called with, its environment, and how it answers."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from flows.cli.embedded import QUIET
+from flows.services.database import Database
+from vgan.workspace import ROOT_VARIABLE, Workspace
+
+Name = Literal["prefect", "mlflow", "worker", "training-worker"]
+POOL, TRAINING_POOL = "vgan", "vgan-train"
+HEARTBEAT_SECONDS = 30  # of a flow run, the least that Prefect takes
+ANSWER_SECONDS = 5.0
+# The user's own, which would lead a service to other servers, or hand a flow the database's password.
+LEFT_OUT = (
+    "PREFECT_API_KEY",
+    "PREFECT_API_URL",
+    "PREFECT_HOME",
+    "PREFECT_PROFILE",
+    "PREFECT_PROFILES_PATH",
+    "PREFECT_API_DATABASE_",
+    "PREFECT_SERVER_DATABASE_",
+    "PREFECT_LOCAL_STORAGE_PATH",
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_REGISTRY_URI",
+    "MLFLOW_BACKEND_STORE_URI",
+    "MLFLOW_REGISTRY_STORE_URI",
+    "MLFLOW_RUN_ID",
+    "VGAN_DATABASE_URL",
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the services of a workspace are."""
+
+    workspace: Workspace
+    checkout: Path
+    host: str
+    prefect_port: int
+    mlflow_port: int
+    database: Database
+
+    @property
+    def folder(self) -> Path:
+        """Where the services keep their own things."""
+        return self.workspace.root / "services"
+
+    @property
+    def prefect(self) -> str:
+        """Address of the Prefect server from this machine."""
+        return f"http://{_within_url(self.host)}:{self.prefect_port}"
+
+    @property
+    def api(self) -> str:
+        """What PREFECT_API_URL is set to."""
+        return f"{self.prefect}/api"
+
+    @property
+    def mlflow(self) -> str:
+        """Address of the MLflow server from this machine; what MLFLOW_TRACKING_URI is set to."""
+        return f"http://{_within_url(self.host)}:{self.mlflow_port}"
+
+    def environment(self) -> dict[str, str]:
+        """What everything that speaks to the servers is started with, flows too."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(LEFT_OUT)}
+        return {
+            **QUIET,
+            "PREFECT_WORKER_QUERY_SECONDS": "5",
+            **kept,
+            "PREFECT_HOME": str(self.folder / "prefect"),
+            "PREFECT_API_URL": self.api,
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
+            "MLFLOW_TRACKING_URI": self.mlflow,
+            ROOT_VARIABLE: str(self.workspace.root),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process to keep running."""
+
+    name: Name
+    title: str
+    command: list[str]
+    env: dict[str, str]
+    address: str
+    port: int | None
+    answers: Callable[[], bool]
+
+
+def services(place: Place) -> tuple[Service, ...]:
+    """The services in the order in which they are started; each needs those before it."""
+    env, artifacts = place.environment(), str(place.workspace.root / "mlartifacts")
+    prefect = _python("prefect", "server", "start", "--host", place.host, "--port", str(place.prefect_port))
+    mlflow = _python("mlflow", "server", "--host", place.host, "--port", str(place.mlflow_port))
+    mlflow += ["--workers", "1", "--artifacts-destination", artifacts]
+    # Jobs would be open to whoever reaches the server.
+    mlflow_env = env | place.database.for_mlflow() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return (
+        Service(
+            name="prefect",
+            title="Prefect server",
+            command=prefect,
+            env=env | place.database.for_prefect(),
+            address=place.prefect,
+            port=place.prefect_port,
+            answers=partial(answers, f"{place.api}/health"),
+        ),
+        Service(
+            name="mlflow",
+            title="MLflow server",
+            command=mlflow,
+            env=mlflow_env,
+            address=place.mlflow,
+            port=place.mlflow_port,
+            answers=partial(answers, f"{place.mlflow}/health"),
+        ),
+        _worker(place, "worker", "worker", POOL, max(2, (os.cpu_count() or 1) // 4)),
+        _worker(place, "training-worker", "training worker", TRAINING_POOL, slots()),
+    )
+
+
+def slots() -> int:
+    """How many trainings may run at a time: one a GPU, or one on the CPU."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return max(1, len([device for device in visible.split(",") if device.strip()]))
+    return max(1, len(list(Path("/dev").glob("nvidia[0-9]*"))))
+
+
+def _worker(place: Place, name: Name, title: str, pool: str, limit: int) -> Service:
+    command = _python("prefect", "--no-prompt", "worker", "start", "--pool", pool, "--name", _worker_name(pool))
+    command += ["--type", "process", "--install-policy", "never", "--limit", str(limit)]
+    address = f"pool {pool} of {place.prefect}"
+    return Service(name, title, command, place.environment(), address, None, partial(is_online, place.api, pool))
+
+
+def _worker_name(pool: str) -> str:
+    return f"{pool} on {os.uname().nodename}"
+
+
+def answers(url: str) -> bool:
+    """Whether a server answers at all."""
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS):  # noqa: S310  (an address of our own)
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def is_online(api: str, pool: str) -> bool:
+    """Whether this machine's worker of a pool told the server lately that it lives."""
+    try:
+        known = ask(api, f"/work_pools/{pool}/workers/filter", {})
+    except (OSError, ValueError):
+        return False
+    return any(worker["name"] == _worker_name(pool) and worker["status"] == "ONLINE" for worker in known)
+
+
+def ask(api: str, path: str, body: Any) -> Any:
+    """What Prefect's API answers to a POST."""
+    headers = {"Content-Type": "application/json"}
+    if secret := os.environ.get("PREFECT_API_AUTH_STRING"):
+        headers["Authorization"] = f"Basic {base64.b64encode(secret.encode()).decode()}"
+    request = urllib.request.Request(api + path, json.dumps(body).encode(), headers)  # noqa: S310
+    with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:  # noqa: S310  (an address of our own)
+        return json.loads(answer.read() or b"null")
+
+
+def now() -> str:
+    """The time for records."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _python(module: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", module, *arguments]
+
+
+def _within_url(host: str) -> str:
+    """The host as this machine reaches it."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"[{reached}]" if ":" in reached else reached
