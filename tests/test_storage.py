@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,29 @@ def test_a_lease_is_held_by_one_process(tmp_path: Path) -> None:
         assert "ResumableError" in refused.stderr
         assert f"process {os.getpid()} on {socket.gethostname()}" in refused.stderr
     assert in_child(code).returncode == 0
-    assert not path.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_lock_of_a_lease_is_put_away_and_still_lets_one_in_at_a_time(tmp_path: Path) -> None:
+    """FAULTS 42: whoever waits for a lock that its holder removes does not enter beside one who makes a new one."""
+    inside, met = [], []
+
+    def look() -> None:
+        for _ in range(25):
+            with storage._locked(tmp_path / "lease.json") as lock:
+                inside.append(1)
+                time.sleep(0.0005)
+                met.append(len(inside))
+                inside.pop()
+                lock.unlink()
+
+    threads = [threading.Thread(target=look) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(met) == {1}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lease_is_waited_for_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,6 +191,8 @@ def lease(path: Path, *, clock: Callable[[], float] = time.time, wait: float = 0
     finally:
         heartbeat.stopped.set()
         path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError), _locked(path) as lock:
+            lock.unlink()
 
 
 def _wait_for(path: Path, clock: Callable[[], float], wait: float) -> None:
@@ -214,12 +216,33 @@ def _take(path: Path, clock: Callable[[], float]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Looking at the owner and replacing a dead one is one step: without the lock, a second process
         # that saw the dead owner too would remove the lease of the first that replaced it.
-        with open(path.with_name(f".{path.name}.lock"), "wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _locked(path):
             _refuse_living_owner(path, clock)
             temporary = path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}"
             temporary.write_text(content)
             os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Generator[Path]:
+    """Be the only one who looks at the lease `path`; yields the lock's file, which may be removed meanwhile.
+
+    Whoever waited for a file that was removed then holds a lock that nobody else will meet, and asks again.
+    """
+    file = path.with_name(f".{path.name}.lock")
+    while True:
+        with open(file, "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is_at(file, lock):
+                yield file
+                return
+
+
+def _is_at(path: Path, file: IO[bytes]) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _refuse_living_owner(path: Path, clock: Callable[[], float]) -> None:
