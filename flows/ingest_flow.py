@@ -9,23 +9,17 @@ from typing import Any
 
 from prefect import flow
 from prefect.futures import PrefectFuture
-from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.runners import SUBMITTED, batch_runner
 from tasks.ingest import commit_dataset, ingest_batch, only_ingest, plan_ingest, show_dataset
-from tasks.progress import whole_progress
+from tasks.progress import part_elsewhere, whole_progress
 from vgan.config import IngestConfig, Name
-from vgan.data.decoding.pool import shared_pool
 from vgan.data.planning.plan import PlannedBatch
 from vgan.records import IngestReport
 from vgan.workspace import Workspace
 
-# Each batch decodes with all workers already; a second one at a time fills its gaps.
-AT_ONCE = 2
-SUBMITTED = 2 * AT_ONCE  # a plan of a million videos never waits as fifteen thousand futures
-RUNNER: Any = ThreadPoolTaskRunner(max_workers=AT_ONCE)
 
-
-@flow(name="ingest", task_runner=RUNNER, result_serializer="json")
+@flow(name="ingest", result_serializer="json")
 def ingest(
     videos: str, name: Name, config: IngestConfig = IngestConfig(), workspace: str | None = None
 ) -> IngestReport:
@@ -52,17 +46,18 @@ def ingest(
 
 def _ingest_batches(root: str, name: str, config: IngestConfig, places: Iterable[PlannedBatch]) -> None:
     """Run the batches, a few submitted at a time; the first one that fails for good ends them all."""
-    waiting: deque[PrefectFuture[Any]] = deque()
-    # Held open here, so that the decoders stay alive from batch to batch.
-    with shared_pool(config.workers) as pool:
-        try:
-            for place in places:
-                if len(waiting) == SUBMITTED:
-                    waiting.popleft().result()
-                waiting.append(ingest_batch.submit(root, name, config, place))
-            while waiting:
-                waiting.popleft().result()
-        except BaseException:
-            # What still decodes ends now, and with it the tasks that Prefect waits for.
-            pool.close()
-            raise
+    waiting: deque[tuple[PlannedBatch, PrefectFuture[Any]]] = deque()
+
+    def take_first() -> None:
+        place, future = waiting.popleft()
+        with part_elsewhere(place.key, place.videos, config.runner != "threads"):
+            future.result()
+
+    with batch_runner(config) as runner:
+        for place in places:
+            if len(waiting) == SUBMITTED[config.runner]:
+                take_first()
+            batch = {"root": root, "name": name, "config": config, "place": place}
+            waiting.append((place, runner.submit(ingest_batch, batch)))
+        while waiting:
+            take_first()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -17,6 +17,7 @@ from tasks.retries import STAGE_POLICY
 from vgan.config import IngestConfig
 from vgan.data.batches import batch as batches
 from vgan.data.batches.batch import BatchDone
+from vgan.data.decoding.pool import DecoderPool
 from vgan.data.ingest import sweep
 from vgan.data.inspection.summary import summarise
 from vgan.data.manifest import load_dataset
@@ -68,8 +69,13 @@ def plan_ingest(root: str, videos: str, name: str, config: IngestConfig) -> Inge
 @task(name="ingest-batch", task_run_name="ingest-batch-{place.key:.8}", **STAGE_POLICY)
 def ingest_batch(root: str, name: str, config: IngestConfig, place: PlannedBatch) -> BatchDone:
     """Decode one batch of videos into shards and commit it; a repeated call verifies and returns."""
-    with part_progress(place.key, place.videos) as progress:
-        return batches.ingest_batch(Workspace.open(root), name, config, place, progress=progress)
+    with part_progress(place.key, place.videos) as progress, _own_pool(config) as pool:
+        return batches.ingest_batch(Workspace.open(root), name, config, place, pool=pool, progress=progress)
+
+
+def _own_pool(config: IngestConfig) -> AbstractContextManager[DecoderPool | None]:
+    """Decoders of this batch alone, on a cluster, which places so many batches on a machine as have room there."""
+    return nullcontext() if config.runner == "threads" else DecoderPool(config.workers or 1)
 
 
 @task(name="commit-dataset", **STAGE_POLICY)

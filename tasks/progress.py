@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import copy_context
 from typing import cast
 from uuid import UUID
@@ -159,3 +159,11 @@ def part_progress(key: str, size: float) -> Iterator[Progress]:
     else:
         with whole.part(key, size) as sink:
             yield sink
+
+
+def part_elsewhere(key: str, size: float, elsewhere: bool = True) -> AbstractContextManager[object]:
+    """Report in the flow a part that a task does in another process; it counts when the block ends well.
+
+    `elsewhere` False does nothing: the task reports for itself.
+    """
+    return part_progress(key, size) if elsewhere else nullcontext()

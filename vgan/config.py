@@ -142,7 +142,22 @@ class IngestConfig(Spec):
         default=1800.0, gt=0, le=86_400, description="Seconds that the decoding of one video may take."
     )
     workers: int | None = Field(
-        default=None, ge=1, le=1024, description="Videos decoded at a time; empty takes one for each core."
+        default=None,
+        ge=1,
+        le=1024,
+        description="Videos decoded at a time; empty takes one for each core. On a cluster: by each batch, and empty "
+        "takes one.",
+    )
+    runner: Literal["threads", "dask", "ray"] = Field(
+        default="threads",
+        description="Where batches are decoded: 'threads' on this machine, 'dask' or 'ray' on a cluster whose machines "
+        "all see the workspace. The clips are the same.",
+    )
+    runner_address: str | None = Field(
+        default=None,
+        max_length=500,
+        description="Running cluster that 'dask' or 'ray' uses, such as tcp://10.0.0.5:8786 or ray://10.0.0.5:10001; "
+        "empty starts one on this machine for the length of the run.",
     )
 
     @property
@@ -159,6 +174,12 @@ class IngestConfig(Spec):
         return self
 
     @model_validator(mode="after")
+    def _check_runner(self) -> IngestConfig:
+        if self.runner == "threads" and self.runner_address is not None:
+            raise ValueError("`runner_address` is that of a cluster: set `runner` to dask or ray")
+        return self
+
+    @model_validator(mode="after")
     def _check_strip(self) -> IngestConfig:
         if self.stored_format == "jpg" and self.frames * self.height > JPEG_HEIGHT:
             raise ValueError(
@@ -171,7 +192,7 @@ class IngestConfig(Spec):
 # Fields of IngestConfig that leave a video's clips as they are: changing them makes no other dataset version.
 NOT_OF_CONTENT = {
     *("sidecar", "missing", "max_missing", "max_rejected", "follow_outside"),
-    *("videos_per_batch", "video_timeout", "workers"),
+    *("videos_per_batch", "video_timeout", "workers", "runner", "runner_address"),
 }
 
 

@@ -1,20 +1,22 @@
-"""Commands of one stage each: they call the library directly, without Prefect."""
+"""Commands of one stage each: they call the library directly, without Prefect, but for an ingest on a cluster."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows.cli import console
+from flows.cli.embedded import prepare_prefect
 from flows.cli.guard import JsonOption, WorkspaceOption, guarded
 from flows.cli.options import with_config
 from flows.cli.plan import show_plan
 from vgan.config import EvaluateConfig, IngestConfig, RegisterConfig, SampleConfig, TrainConfig
 from vgan.errors import CorruptDataError
 from vgan.evaluation.table import COLUMNS, metric_rows
-from vgan.progress import counted
+from vgan.progress import Progress, counted
 from vgan.records import Evaluation, IngestReport, ModelVersion, TrainedRun, WarmStart
 from vgan.workspace import Workspace
 
@@ -43,12 +45,28 @@ def ingest(
     """Cut videos into clips and commit them as the dataset's next version."""
     from vgan.data.ingest import ingest as ingest_videos
 
+    opened = Workspace.open(workspace)
     with console.bars() as sink_of:
-        report = ingest_videos(Workspace.open(workspace), videos, name, config, progress=sink_of("ingest"))
+        if config.runner == "threads":
+            report = ingest_videos(opened, videos, name, config, progress=sink_of("ingest"))
+        else:
+            report = _ingest_on_cluster(opened, videos, name, config, sink_of)
     if as_json:
         console.print_json(ingest_json(report))
     else:
         print_ingest(report)
+
+
+def _ingest_on_cluster(
+    workspace: Workspace, videos: str, name: str, config: IngestConfig, sink_of: Callable[[str], Progress]
+) -> IngestReport:
+    """Through the `ingest` flow, whose task runner has the batches done by other processes."""
+    prepare_prefect()
+    from flows.ingest_flow import ingest as ingest_flow
+    from tasks import progress
+
+    progress.listen(sink_of)
+    return ingest_flow(videos, name, config, workspace=str(workspace.root))
 
 
 @app.command()

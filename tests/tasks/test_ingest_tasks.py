@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import Future
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -78,18 +79,18 @@ def test_an_ingest_that_waited_long_enough_says_who_holds_the_dataset(
 
 
 class Submitted:
-    """Stands for the task: notes how many futures are out, and ends a batch only when its result is asked for."""
+    """Stands for the runner: notes how many futures are out, and ends a batch only when its result is asked for."""
 
     def __init__(self, failing: str = "") -> None:
         self.keys: list[str] = []
         self.out = self.most = 0
         self.failing = failing
 
-    def submit(self, root: str, name: str, config: IngestConfig, place: PlannedBatch) -> Any:
-        self.keys.append(place.key)
+    def submit(self, task: object, batch: dict[str, Any]) -> Any:
+        self.keys.append(batch["place"].key)
         self.out += 1
         self.most = max(self.most, self.out)
-        return _Result(self, place.key)
+        return _Result(self, batch["place"].key)
 
 
 class _Result(Future[Any]):
@@ -108,7 +109,7 @@ def places(num: int) -> list[PlannedBatch]:
 
 
 def run_batches(num: int, task: Submitted, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest_flow, "ingest_batch", task)
+    monkeypatch.setattr(ingest_flow, "batch_runner", lambda config: nullcontext(task))
     ingest_flow._ingest_batches("w", "toys", CONFIG, places(num))
 
 
@@ -117,7 +118,7 @@ def test_a_long_plan_is_submitted_a_few_batches_at_a_time(monkeypatch: pytest.Mo
     run_batches(1000, task, monkeypatch)
     assert task.keys == [place.key for place in places(1000)]
     assert task.out == 0
-    assert task.most <= ingest_flow.SUBMITTED
+    assert task.most <= ingest_flow.SUBMITTED["threads"]
 
 
 def test_a_batch_that_fails_for_good_ends_the_flow_early(
@@ -126,7 +127,7 @@ def test_a_batch_that_fails_for_good_ends_the_flow_early(
     task = Submitted(failing=places(8)[7].key)
     with pytest.raises(StorageError):
         run_batches(1000, task, monkeypatch)
-    assert len(task.keys) <= 8 + ingest_flow.SUBMITTED
+    assert len(task.keys) <= 8 + ingest_flow.SUBMITTED["threads"]
 
 
 def test_parts_add_up_to_one_progress_of_the_whole() -> None:
