@@ -185,6 +185,21 @@ def test_a_lease_of_another_host_lives_as_long_as_its_heartbeat(tmp_path: Path) 
         pass
 
 
+def test_a_machine_whose_clock_is_wrong_takes_nobodys_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS 43: heartbeats are timed by the file system that both see, not by the clock of who looks."""
+    path = tmp_path / "lease.json"
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "start": "1"}))
+    real = time.time
+    for wrong in (-3600.0, 3600.0):
+        monkeypatch.setattr(time, "time", lambda wrong=wrong: real() + wrong)
+        with pytest.raises(ResumableError, match="elsewhere"), storage.lease(path):
+            pass
+    beat = path.stat().st_mtime - storage.STALE_SECONDS - 1
+    os.utime(path, (beat, beat))
+    with storage.lease(path):
+        assert json.loads(path.read_text())["host"] == socket.gethostname()
+
+
 def test_process_start_tells_a_process_from_a_dead_one() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     assert storage.process_start(child.pid) == storage.process_start(child.pid) is not None

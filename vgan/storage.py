@@ -169,7 +169,7 @@ class _Heartbeat(threading.Thread):
 
 
 @contextlib.contextmanager
-def lease(path: Path, *, clock: Callable[[], float] = time.time, wait: float = 0.0) -> Generator[None]:
+def lease(path: Path, *, clock: Callable[[], float] | None = None, wait: float = 0.0) -> Generator[None]:
     """Be the only process that works in the folder of `path`.
 
     The owner is named by host, pid and start time. A lease of a dead process of this host, or
@@ -177,7 +177,8 @@ def lease(path: Path, *, clock: Callable[[], float] = time.time, wait: float = 0
 
     Args:
         path: the lease.
-        clock: seconds since 1970.
+        clock: seconds since 1970; None asks the file system, by which heartbeats are timed too: one that machines
+            share has one clock for all of them, whatever their own say.
         wait: seconds for which to wait for a living owner to end.
 
     Raises:
@@ -195,7 +196,7 @@ def lease(path: Path, *, clock: Callable[[], float] = time.time, wait: float = 0
             lock.unlink()
 
 
-def _wait_for(path: Path, clock: Callable[[], float], wait: float) -> None:
+def _wait_for(path: Path, clock: Callable[[], float] | None, wait: float) -> None:
     """Take the lease, after at most so many seconds."""
     end, said = time.monotonic() + wait, False
     while True:
@@ -210,14 +211,15 @@ def _wait_for(path: Path, clock: Callable[[], float], wait: float) -> None:
             time.sleep(min(WAIT_BETWEEN_SECONDS, wait))
 
 
-def _take(path: Path, clock: Callable[[], float]) -> None:
+def _take(path: Path, clock: Callable[[], float] | None) -> None:
     content = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "start": process_start(os.getpid())})
     with storage_errors(path, "taking the lease"):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Looking at the owner and replacing a dead one is one step: without the lock, a second process
         # that saw the dead owner too would remove the lease of the first that replaced it.
-        with _locked(path):
-            _refuse_living_owner(path, clock)
+        with _locked(path) as lock:
+            os.utime(lock)
+            _refuse_living_owner(path, clock or (lambda: lock.stat().st_mtime))
             temporary = path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}"
             temporary.write_text(content)
             os.replace(temporary, path)
