@@ -1,4 +1,4 @@
-"""Prefect without a server of the user's: quiet settings, and its temporary server kept out of Ctrl-C's way."""
+"""Prefect without a server of the user's: quiet settings, and a temporary server that Ctrl-C does not end too early."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 
+from flows.cli.temporary_server import mortal_servers
 from vgan.errors import VganError
 
 # Prefect and MLflow read these when they are imported; what the user set stays.
@@ -47,6 +48,7 @@ def prepare_prefect() -> None:
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINAL_SIGNALS)
     try:
-        SubprocessASGIServer().start()  # one in each process: the flow's client finds it running
+        with mortal_servers():
+            SubprocessASGIServer().start()  # one in each process: the flow's client finds it running
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

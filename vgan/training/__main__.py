@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import logging
 import os
 import signal
 import sys
-import threading
-import time
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -23,10 +20,8 @@ from typing import NoReturn
 from ..errors import ResumableError, VganError
 from ..storage import lease, read_bytes
 from ..workspace import Workspace
+from .lifeline import SUPERVISOR, die_with
 from .plan import RunConfig
-
-SUPERVISOR = "VGAN_SUPERVISOR"  # pid of the process that started this one and holds the lease
-PR_SET_PDEATHSIG = 1
 
 
 def say(line: str) -> None:
@@ -56,22 +51,6 @@ class StopFlag:
     def __call__(self) -> bool:
         """Whether a signal has come."""
         return self.raised
-
-
-def die_with(supervisor: int) -> None:
-    """End this process, without a word, as soon as process `supervisor` has ended."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    else:
-        threading.Thread(target=_watch, args=(supervisor,), daemon=True).start()
-    if os.getppid() != supervisor:  # it ended before the line above
-        os._exit(ResumableError.exit_code)
-
-
-def _watch(supervisor: int) -> None:
-    while os.getppid() == supervisor:
-        time.sleep(0.5)
-    os._exit(ResumableError.exit_code)
 
 
 def main(arguments: list[str] | None = None) -> int:
