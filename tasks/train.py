@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,13 +12,15 @@ from prefect import task
 from prefect.concurrency.sync import concurrency
 
 from tasks import tracking
+from tasks.decisions import decided
 from tasks.generation import initial_weights
 from tasks.progress import stage_progress
 from tasks.retries import STAGE_POLICY
 from vgan.config import TrainConfig
 from vgan.data.manifest import load_dataset
+from vgan.data.versions.growth import take
 from vgan.media.ffmpeg import find_ffmpeg
-from vgan.records import TrainedRun
+from vgan.records import Dataset, TrainedRun
 from vgan.training.plan import run_key
 from vgan.training.process import train as train_in_child
 from vgan.workspace import Workspace
@@ -32,16 +35,17 @@ SLOT_LEASE_SECONDS = 60  # a killed holder's slot comes free after this
 def train(root: str, name: str, config: TrainConfig, version: str | None = None) -> tuple[TrainedRun, bool]:
     """Train, or resume from the newest checkpoint, or find the run finished.
 
-    `version` is the digest of the dataset version, so that a retry goes on with the same run
-    although an ingest has made another version meanwhile; None takes the current one.
+    `version` is the digest of the dataset version; None takes the current one. A retry goes on with the same
+    run although an ingest has made another version meanwhile, or the alias that `config.init` names has moved.
 
     Returns:
         (the finished run, whether it was there before).
     """
     workspace = Workspace.open(root, missing="refuse", sought=f"dataset {name!r}")
     find_ffmpeg()  # evaluation and sampling write films with it: better told now than after hours
-    dataset = load_dataset(workspace, name, version)
-    init = initial_weights(workspace, dataset, config)
+    dataset = load_dataset(workspace, name, version or _version(workspace, name))
+    take(workspace, name, dataset.digest())  # before the wait for a GPU: no ingest asks for this training meanwhile
+    init = _initial(workspace, dataset, config)
     run = run_key(dataset, config, init)
     synced, pause = time.monotonic(), SECONDS_BETWEEN_SYNCS
 
@@ -57,8 +61,37 @@ def train(root: str, name: str, config: TrainConfig, version: str | None = None)
 
     with _gpu_slot(config), stage_progress("train") as progress:
         return train_in_child(
-            workspace, name, config, version=version, init=init, progress=progress, on_metrics=forward
+            workspace,
+            name,
+            config,
+            version=dataset.digest(),
+            init=init,
+            progress=progress,
+            on_metrics=forward,
+            wait=math.inf,  # another flow run trains the same: its result is what this one is after
         )
+
+
+def _version(workspace: Workspace, name: str) -> str:
+    """Digest of the dataset's current version, or of the one that an earlier attempt of this flow run took."""
+    return decided(
+        workspace,
+        f"current version of dataset {name}",
+        lambda: load_dataset(workspace, name).digest(),
+        holds=lambda digest: workspace.dataset(name).version(digest).exists(),
+    )
+
+
+def _initial(workspace: Workspace, dataset: Dataset, config: TrainConfig) -> str | None:
+    """sha256 of the weights to start from, or of those that an earlier attempt of this flow run took."""
+    if config.init is None:
+        return None
+    return decided(
+        workspace,
+        f"weights of {config.init} for dataset {dataset.name}",
+        lambda: initial_weights(workspace, dataset, config) or "",
+        holds=lambda sha256: workspace.initial(sha256).exists(),
+    )
 
 
 def _gpu_slot(config: TrainConfig) -> Any:

@@ -50,6 +50,7 @@ def train(
     init: str | None = None,
     progress: Progress = silent,
     on_metrics: MetricsListener | None = None,
+    wait: float = 0.0,
 ) -> tuple[TrainedRun, bool]:
     """Train a generator on dataset `name`, or find the run that has done so.
 
@@ -64,6 +65,7 @@ def train(
         init: what `initial.adopt` returned, when the caller has called it; it must for a registered model.
         progress: told clips done, clips in all, and the speed.
         on_metrics: given each line of metrics.jsonl, in order, once; a resumed run's earlier lines come first.
+        wait: seconds for which to wait for another process that trains the same run.
 
     Returns:
         The record, and whether the run was finished before this call.
@@ -72,7 +74,8 @@ def train(
         ConfigError: unknown dataset or initial weights, or a device that is not there.
         CorruptDataError: a shard, or every checkpoint, is damaged.
         DivergedError: a loss or gradient was not finite.
-        ResumableError: the child was killed; the same call resumes. StoppedError when it was asked to stop.
+        ResumableError: the child was killed, or another process trains this run. StoppedError when the child was
+            asked to stop.
     """
     dataset = load_dataset(workspace, name, version)
     init = init or adopt(workspace, dataset, config)
@@ -80,7 +83,7 @@ def train(
     if (finished := finished_run(folder)) is not None:
         return finished, True
     _verify(workspace, dataset, progress)
-    with lease(folder.lease):
+    with lease(folder.lease, wait=wait):
         if (finished := finished_run(folder)) is not None:
             return finished, True
         folder.record.unlink(missing_ok=True)
