@@ -103,7 +103,7 @@ class Still(nn.Module):
         x_BCHW = self.first(code_BD).unflatten(1, self.size).contiguous(memory_format=torch.channels_last)
         for stage in self.stages:
             x_BCHW = stage(x_BCHW)
-        return activate(x_BCHW)
+        return activate(pixel_norm(x_BCHW))  # or outlines bend faster than places are learnt
 
 
 class Frames(nn.Module):

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .blocks import conv, linear
+from .blocks import conv, costly, linear
 
 REACH = 1.2  # places run from -1 to 1 over the picture, so a sprite can leave it
 OUTSIDE = -8.0  # the outline's logit off the canvas: less than a tenth of a grey level
@@ -23,6 +23,7 @@ FIRST, OTHERS = 0.0, -6.0  # how visible the first sprite is before training, an
 # Before a sprite is where it should be, fading is the quickest way to look less wrong, and what has faded learns
 # nothing any more. So outlines swing only so far, and nothing here saturates.
 SWING = 6.0
+OUTLINE_COST = 0.03  # and every bend has a price, so that outlines bend only where it pays
 ROUND, RADIUS2 = 12.0, 0.35  # slope of the first outline, and the square of its radius in half canvases
 PART = 0.1  # how far, at first, the others are from the first one in place and colour
 # Where no thing of its own moves a sprite has to go: all of it, but slowly, for the reason above.
@@ -75,7 +76,8 @@ class Sprites(nn.Module):
         canvas_BKCyx = self.canvas(features_BCyx).unflatten(1, (self.sprites, 4)).float()
         height, width = picture_BTCHW.shape[3:]
         with torch.autocast(picture_BTCHW.device.type, enabled=False):
-            logit_BKyx = SWING * soft_sign(canvas_BKCyx[:, :, 3] / SWING) + self.outline_Kyx - OUTSIDE
+            bent_BKyx = costly(canvas_BKCyx[:, :, 3], OUTLINE_COST)
+            logit_BKyx = SWING * soft_sign(bent_BKyx / SWING) + self.outline_Kyx - OUTSIDE
             hue_BKC = _around_the_first(self.colour(latent_BZ.float()).reshape(-1, self.sprites, 3))
             colour_BKCyx = soft_sign(hue_BKC[..., None, None] + TEXTURE * canvas_BKCyx[:, :, :3])
             layer_BKCyx = torch.cat([colour_BKCyx, logit_BKyx[:, :, None]], 2)
