@@ -16,8 +16,10 @@ from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
+from vgan import logs
 from vgan.progress import Pace, Progress, counted, duration, silent
 
 SECONDS_BETWEEN_UPDATES = 2.0
@@ -25,6 +27,15 @@ CLOSING_SECONDS = 5.0  # that a stage waits at its end for the last update
 
 # The command line sets this before it starts a flow in its own process: stage name -> sink.
 terminal: Callable[[str], Progress] | None = None
+
+
+def _run_fields() -> dict[str, str]:
+    """Which flow run this is, for log lines of ours: Prefect's own know it."""
+    run = FlowRunContext.get()
+    return {"flow_run_id": str(run.flow_run.id)} if run and run.flow_run else {}
+
+
+logs.sources.append(_run_fields)
 
 
 def listen(sink_of: Callable[[str], Progress]) -> None:
@@ -51,7 +62,8 @@ def stage_progress(stage: str) -> Iterator[Progress]:
         artifact.latest = (100.0 * done / max(total, 1e-9), f"{stage}: {note}{rest}")
 
     try:
-        yield report
+        with logs.about(stage=stage):
+            yield report
     finally:
         artifact.close()
 

@@ -7,6 +7,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from tasks import registration
 from tasks.retries import REGISTER_POLICY
+from tasks.tracking.links import run_links
 from vgan.config import RegisterConfig
 from vgan.errors import GateFailedError
 from vgan.records import ModelVersion, Verdict
@@ -48,6 +49,8 @@ def verdict_markdown(workspace: Workspace, run: str, version: ModelVersion | Non
         lines += [f"| {c.name} | {'yes' if c.passed else '**no**'} | {_cell(c.said)} |" for c in verdict.checks]
     elif version:  # registered from another workspace
         lines.append(_cell(version.verdict))
+    if version:
+        lines += ["", *(f"* [{text}]({url})" for text, url in run_links(workspace, version).items())]
     return "\n".join(lines)
 
 

@@ -16,9 +16,11 @@ from tasks.decisions import decided
 from tasks.generation import initial_weights
 from tasks.progress import stage_progress
 from tasks.retries import STAGE_POLICY
+from tasks.sheets import showing_samples
 from vgan.config import TrainConfig
 from vgan.data.manifest import load_dataset
 from vgan.data.versions.growth import take
+from vgan.errors import VganError
 from vgan.media.ffmpeg import find_ffmpeg
 from vgan.records import Dataset, TrainedRun
 from vgan.training.plan import run_key
@@ -59,17 +61,22 @@ def train(root: str, name: str, config: TrainConfig, version: str | None = None)
             pause = SECONDS_BETWEEN_SYNCS if done else min(2 * pause, MOST_SECONDS_BETWEEN_SYNCS)
             synced = time.monotonic()
 
-    with _gpu_slot(config), stage_progress("train") as progress:
-        return train_in_child(
-            workspace,
-            name,
-            config,
-            version=dataset.digest(),
-            init=init,
-            progress=progress,
-            on_metrics=forward,
-            wait=math.inf,  # another flow run trains the same: its result is what this one is after
-        )
+    folder = workspace.run(run)
+    with _gpu_slot(config), stage_progress("train") as progress, showing_samples(folder):
+        try:
+            return train_in_child(
+                workspace,
+                name,
+                config,
+                version=dataset.digest(),
+                init=init,
+                progress=progress,
+                on_metrics=forward,
+                wait=math.inf,  # another flow run trains the same: its result is what this one is after
+            )
+        except VganError as error:
+            error.add_note(f"All that the training process said: {folder.log}")
+            raise
 
 
 def _version(workspace: Workspace, name: str) -> str:
