@@ -28,6 +28,7 @@ from vgan.records import Dataset, Evaluation, TrainedRun, Verdict
 from vgan.registry.package import ENTRY_FILE, build_package
 from vgan.workspace import RunFolder, Workspace
 
+SYSTEM = "system/"  # what MLflow shows on a page of its own
 METRICS_PER_CALL = 900  # MLflow takes at most 1000 in one call
 
 SIGNATURE = ModelSignature(
@@ -90,6 +91,7 @@ def sync_run(workspace: Workspace, run: str, dataset: Dataset, config: dict[str,
     params = [Param(key, str(value)) for key, value in config.items() if key not in known.data.params]
     api.log_batch(run_id, params=params)
     _replay_metrics(api, run_id, workspace.run(run).metrics)
+    _replay_system(api, run_id, workspace.run(run).system)
     return run_id
 
 
@@ -113,20 +115,43 @@ def _replay_metrics(api: MlflowClient, run_id: str, path: Path) -> None:
     """Log the lines of metrics.jsonl that lie beyond the last step that MLflow has."""
     if not path.exists():
         return
-    history = api.get_metric_history(run_id, "clips")
-    last = max((metric.step for metric in history), default=-1)
-    now = _milliseconds()
+    last, now = _last_step(api, run_id, "clips"), _milliseconds()
     waiting: list[Metric] = []
-    for line in path.read_text().splitlines():
-        try:
-            values: dict[str, Any] = json.loads(line)
-        except ValueError:
-            break  # the training process is in the middle of this line
+    for values in _whole_lines(path):
         step = int(values["step"])
         if step > last:
             waiting += [Metric(k, float(v), now, step) for k, v in values.items() if k != "step" and v is not None]
-    for start in range(0, len(waiting), METRICS_PER_CALL):
-        api.log_batch(run_id, metrics=waiting[start : start + METRICS_PER_CALL])
+    _log(api, run_id, waiting)
+
+
+def _replay_system(api: MlflowClient, run_id: str, path: Path) -> None:
+    """Log the lines of system.jsonl that MLflow has not seen; their place in the file is their step."""
+    if not path.exists():
+        return
+    last = _last_step(api, run_id, f"{SYSTEM}cpu_utilization_percentage")
+    waiting: list[Metric] = []
+    for step, values in enumerate(_whole_lines(path)):
+        if step > last:
+            at = int(values.pop("time"))
+            waiting += [Metric(f"{SYSTEM}{name}", float(value), at, step) for name, value in values.items()]
+    _log(api, run_id, waiting)
+
+
+def _last_step(api: MlflowClient, run_id: str, metric: str) -> int:
+    return max((value.step for value in api.get_metric_history(run_id, metric)), default=-1)
+
+
+def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_text().splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return  # it is just being written
+
+
+def _log(api: MlflowClient, run_id: str, metrics: list[Metric]) -> None:
+    for start in range(0, len(metrics), METRICS_PER_CALL):
+        api.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_CALL])
 
 
 def _milliseconds() -> int:
