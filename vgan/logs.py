@@ -6,12 +6,13 @@ writes the line for people into its train.log, and its supervisor hands on what 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -38,7 +39,7 @@ sources: list[Callable[[], Mapping[str, str]]] = []
 
 
 @contextmanager
-def about(**fields: str) -> Iterator[None]:
+def about(**fields: str) -> Generator[None]:
     """Say in every JSON line of the block what it is about: stage="train", run="mine-1a2b"."""
     token = _about.set({**_about.get(), **fields})
     try:
@@ -193,8 +194,9 @@ class Lines(io.TextIOBase):
     def _say(self, line: str) -> None:
         if not line.strip():
             return
-        if line.startswith('{"time": '):  # from a handler that was made for this stream
-            self.stream.write(line + "\n")
-            return
+        if line.startswith('{"time": '):  # from a handler that was made for this stream, or so it seems
+            with contextlib.suppress(ValueError):
+                self.stream.write(json.dumps(json.loads(line)) + "\n")
+                return
         record = logging.LogRecord("stderr", logging.INFO, "", 0, line.rstrip("\r"), None, None)
         self.stream.write(JsonLines().format(record) + "\n")
