@@ -50,6 +50,21 @@ def test_an_exception_in_the_block_discards_the_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_sweep_leaves_what_another_host_writes_until_it_has_not_grown_for_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Machines share a folder: a process of another one may live, though none here has its number."""
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(socket, "gethostname", lambda: "elsewhere")
+        elsewhere.setattr(os, "getpid", lambda: 999_999_999)
+        path = tmp_path / f"{storage.temporary_prefix()}spool"
+        path.write_bytes(b"")
+    written = path.stat().st_mtime
+    assert storage.sweep_temporary(tmp_path, clock=lambda: written + 3600) == 0
+    assert storage.sweep_temporary(tmp_path, clock=lambda: written + 25 * 3600) == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_sweep_leaves_the_files_of_living_writers(tmp_path: Path) -> None:
     with storage.atomic_file(tmp_path / "a") as file:
         assert storage.sweep_temporary(tmp_path) == 0

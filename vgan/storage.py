@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 CHUNK_BYTES = 1 << 20
 STALE_SECONDS = 60.0  # a lease whose heartbeat is older belongs to a dead owner
 HEARTBEAT_SECONDS = 10.0
+ABANDONED_SECONDS = 24 * 3600.0  # without growth, after which a temporary file of another host is nobody's
 WAIT_BETWEEN_SECONDS = 1.0  # looks at a lease that is waited for
 
 
@@ -64,12 +65,12 @@ def atomic_file(path: Path, *, rename: Callable[[], Path] | None = None) -> Gene
     """Open a file that gets its name only when the block ends without an exception.
 
     `rename` is asked for another name in the same folder when the content is known. A killed
-    process leaves at most `.tmp-<pid>-<nonce>-<name>`, which no reader looks at and
+    process leaves at most `.tmp-<pid>@<host>-<nonce>-<name>`, which no reader looks at and
     `sweep_temporary` removes.
     """
     with storage_errors(path, "writing"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}"
+        temporary = path.parent / f"{temporary_prefix()}{secrets.token_hex(4)}-{path.name}"
         try:
             with open(temporary, "xb") as file:
                 fault_point("after_open")
@@ -101,14 +102,34 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def sweep_temporary(folder: Path) -> int:
-    """Remove what killed writers left in `folder`; leaves those of living processes. Returns how many."""
+def temporary_prefix() -> str:
+    """What names of this process's temporary files begin with."""
+    return f".tmp-{os.getpid()}@{_host_mark()}-"
+
+
+def _host_mark() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def sweep_temporary(folder: Path, *, clock: Callable[[], float] = time.time) -> int:
+    """Remove what killed writers left in `folder`; leaves those of living processes. Returns how many.
+
+    Whether a process of another host lives cannot be seen here: its files go when they have not grown for a day.
+    """
     swept = 0
     for path in folder.glob(".tmp-*"):
-        pid = path.name.split("-")[1]
-        if pid.isdigit() and process_start(int(pid)) is None:
-            path.unlink(missing_ok=True)
-            swept += 1
+        pid, _, host = path.name.split("-")[1].partition("@")
+        if not pid.isdigit():
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            ended = (
+                process_start(int(pid)) is None
+                if host in ("", _host_mark())
+                else clock() - path.stat().st_mtime > ABANDONED_SECONDS
+            )
+            if ended:
+                path.unlink()
+                swept += 1
     return swept
 
 
@@ -220,7 +241,7 @@ def _take(path: Path, clock: Callable[[], float] | None) -> None:
         with _locked(path) as lock:
             os.utime(lock)
             _refuse_living_owner(path, clock or (lambda: lock.stat().st_mtime))
-            temporary = path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{path.name}"
+            temporary = path.parent / f"{temporary_prefix()}{secrets.token_hex(4)}-{path.name}"
             temporary.write_text(content)
             os.replace(temporary, path)
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from ...config import IngestConfig
 from ...progress import Progress, silent
 from ...records import Batch, Record, Rejection, Shard, Video
-from ...storage import fault_point, storage_errors, write_atomic
+from ...storage import fault_point, storage_errors, temporary_prefix, write_atomic
 from ...workspace import DatasetFolder, Workspace
 from ..decoding.pool import DecoderPool, shared_pool
 from ..decoding.taken import Refused, TakenVideo, TakeRequest
@@ -57,7 +57,7 @@ class _Job:
     @property
     def spool_prefix(self) -> str:
         """What the names of this batch's spools begin with, so that they can be told from another's."""
-        return f".tmp-{os.getpid()}-{self.plan.key[:8]}-"
+        return f"{temporary_prefix()}{self.plan.key[:8]}-"
 
 
 @dataclass

@@ -20,7 +20,7 @@ from ...errors import ConfigError, CorruptDataError, StorageError
 from ...progress import Progress, silent
 from ...records import Dataset, Shard
 from ...remote import RemoteFolder
-from ...storage import fsync_folder, read_bytes, sha256_file, storage_errors, sweep_temporary
+from ...storage import fsync_folder, read_bytes, sha256_file, storage_errors, sweep_temporary, temporary_prefix
 from ...workspace import DatasetFolder
 from ..files.cache import CAP_VARIABLE, cache_bytes, locked
 
@@ -92,7 +92,7 @@ class ShardCopies:
     def _fetch(self, shard: Shard) -> None:
         """Fetch, check and name one shard; a copy that came damaged is fetched once more."""
         path = self.folder.shards / shard.file
-        temporary = path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{shard.file}"
+        temporary = path.parent / f"{temporary_prefix()}{secrets.token_hex(4)}-{shard.file}"
         try:
             for _ in range(2):
                 self.remote.fetch(f"shards/{shard.file}", temporary, limit=shard.size_bytes)

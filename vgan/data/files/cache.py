@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ...errors import ConfigError, StorageError
 from ...remote import RemoteFile, RemoteFolder
-from ...storage import storage_errors, sweep_temporary
+from ...storage import storage_errors, sweep_temporary, temporary_prefix
 from ...workspace import Workspace
 
 CAP_VARIABLE = "VGAN_CACHE_GB"
@@ -125,7 +125,7 @@ class VideoCache:
         self._make_room(file.size)
         remote = self._roots.get(root_url) or self._roots.setdefault(root_url, RemoteFolder(root_url))
         # Swept when this process is killed; the suffix helps a demuxer as it does for a local file.
-        temporary = self.folder / f".tmp-{os.getpid()}-{secrets.token_hex(4)}-{name}"
+        temporary = self.folder / f"{temporary_prefix()}{secrets.token_hex(4)}-{name}"
         remote.fetch(file.path, temporary, limit=file.size, expected=file)
         return temporary
 
