@@ -49,7 +49,9 @@ def _rows(plan: Estimate) -> list[tuple[str, str]]:
         f"every {counted(plan.checkpoint_every, 'step')} ({_time(plan, plan.checkpoint_every)}), "
         f"{console.size(measured.checkpoint_bytes)} each, the newest {plan.checkpoints_kept} are kept"
     )
+    machines = [("machines", f"{config.nodes}, which meet at {config.rendezvous}")] if config.nodes > 1 else []
     return [
+        *machines,
         ("dataset", f"{plan.dataset} version {plan.dataset_number} ({plan.dataset_digest[:12]})"),
         ("clips", f"{plan.clips_train:,} to train on, {plan.clips_heldout:,} held out; {classes}"),
         ("clip", f"{counted(shape.frames, 'frame')} of {shape.height} x {shape.width} at {plan.fps:g} per second"),
@@ -113,7 +115,15 @@ def _sentences(plan: Estimate) -> list[str]:
         begin = f"This run would resume at step {plan.steps_done:,} of {plan.steps:,}, from {plan.checkpoint}: "
     else:
         begin = f"A new run of {counted(plan.steps, 'step')}: "
-    return [f"{begin}about {duration(plan.seconds)} at {speed}.", "Nothing was written."]
+    lines = [f"{begin}about {duration(plan.seconds)} at {speed}."]
+    if plan.config.nodes > 1:
+        leads = f"0 on the one that leads, at {plan.config.rendezvous}"
+        others = f"up to {plan.config.nodes - 1} on the others"
+        lines += [
+            "That is this machine alone, with the whole batch.",
+            f"Start the same command on each machine, with VGAN_NODE_RANK set: {leads}, and {others}.",
+        ]
+    return [*lines, "Nothing was written."]
 
 
 def _time(plan: Estimate, steps: int) -> str:

@@ -19,6 +19,7 @@ INGEST = {
 TRAIN = {
     "--preset", "--budget", "--device", "--seed", "--batch", "--threads", "--checkpoints", "--init", "--augment",
     "--stop-on-collapse", "--stop-when-indistinguishable", "--deterministic", "--compile", "--processes",
+    "--nodes", "--rendezvous",
 }  # fmt: skip
 SURFACE = {
     "up": COMMON | {"--host", "--prefect-port", "--mlflow-port"},

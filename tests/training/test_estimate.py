@@ -233,3 +233,13 @@ def test_the_supervising_side_needs_no_torch() -> None:
     code = "import sys, flows.cli.plan, vgan.training.estimate; print(json.dumps('torch' in sys.modules))"
     done = subprocess.run([sys.executable, "-c", "import json; " + code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) is False
+
+
+def test_a_plan_for_several_machines_says_how_they_are_started(
+    plan: Estimate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = plan.config.model_copy(update={"nodes": 3, "rendezvous": "10.0.0.5:29400"})
+    print_plan(plan.model_copy(update={"config": config}))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "3, which meet at 10.0.0.5:29400" in said
+    assert "VGAN_NODE_RANK set: 0 on the one that leads, at 10.0.0.5:29400, and up to 2 on the others" in said

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -31,14 +32,16 @@ from ..workspace import RunFolder, Workspace
 from .childs_log import ChildsLog
 from .heartbeat import Listener
 from .initial import adopt
-from .plan import RunConfig, prepare, read_budget, read_config, run_key
-from .ranks import Ranks, count_processes
+from .nodes import Company, gather, join, node_rank
+from .plan import RunConfig, prepare, read_budget, read_config, resolve, run_key
+from .ranks import Ranks, check_share, count_processes
 
 log = logging.getLogger(__name__)
 
 MetricsListener = Callable[[dict[str, Any]], None]
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 30.0
+SHARED_SECONDS = 60.0  # until a file that another machine has written is seen here
 
 
 def train(
@@ -55,7 +58,8 @@ def train(
     """Train a generator on dataset `name`, or find the run that has done so.
 
     Starts one child process and waits for it. A run that was interrupted goes on from its
-    newest checkpoint: calling again with the same arguments is how to resume.
+    newest checkpoint: calling again with the same arguments is how to resume. Of several machines
+    the first one leads; on the others this has their share trained, and writes nothing.
 
     Args:
         workspace: holds the dataset; the run is written there.
@@ -82,6 +86,8 @@ def train(
     folder = workspace.run(run_key(dataset, config, init))
     if (finished := finished_run(folder)) is not None:
         return finished, True
+    if node := node_rank(config):
+        return _follow(workspace, config, node, resolve(dataset, config, init).recipe.batch), False
     _verify(workspace, dataset, progress)
     with lease(folder.lease, wait=wait):
         if (finished := finished_run(folder)) is not None:
@@ -117,26 +123,65 @@ def finished_run(folder: RunFolder) -> TrainedRun | None:
     return None
 
 
-class Attempt:
-    """One child, which may be several processes, from start to exit code."""
+def _follow(workspace: Workspace, config: TrainConfig, node: int, batch: int) -> TrainedRun:
+    """This machine's part of a run that another one leads; that one writes all that is written of it."""
+    processes = count_processes(config.processes, config.device, check_share(batch, config.nodes))
+    company = join(config, node, processes)
+    try:
+        with tempfile.TemporaryDirectory(prefix="vgan-") as scratch:
+            Attempt(workspace, company.run, silent, None, Part(company, processes, Path(scratch) / "train.log")).run()
+        company.wait()
+        if company.code is not None:
+            raise failure(company.code, company.said, [])
+    finally:
+        company.close()
+    record, end = workspace.run(company.run).record, time.monotonic() + SHARED_SECONDS
+    while not record.exists() and time.monotonic() < end:
+        time.sleep(POLL_SECONDS)
+    return TrainedRun.from_json(read_bytes(record), str(record))
 
-    def __init__(self, workspace: Workspace, key: str, progress: Progress, on_metrics: MetricsListener | None) -> None:
+
+@dataclass(frozen=True)
+class Part:
+    """What a machine that does not lead has to do of an attempt."""
+
+    company: Company
+    processes: int
+    log: Path
+
+
+class Attempt:
+    """One child, which may be several processes, from start to exit code; `part` where another machine leads."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        key: str,
+        progress: Progress,
+        on_metrics: MetricsListener | None,
+        part: Part | None = None,
+    ) -> None:
         self.folder = workspace.run(key)
         self.command = [sys.executable, "-m", "vgan.training", "--workspace", str(workspace.root), "--run", key]
         self.heartbeats = Listener(self.folder, progress)
-        asked = read_config(self.folder)
-        self.processes = count_processes(asked.config.processes, asked.config.device, asked.recipe.batch)
+        self.asked = read_config(self.folder)
+        self.part = part
+        self.log = part.log if part else self.folder.log
         self.on_metrics = on_metrics
         self.last_step = 0
         self.metrics_size = -1
-        self.said = ChildsLog(self.folder.log)
+        self.said = ChildsLog(self.log)
 
     def run(self) -> None:
         """Start the child, wait for it, and raise what its exit code means."""
-        self.folder.path.mkdir(parents=True, exist_ok=True)
-        self.heartbeats.begin()
-        self.said = ChildsLog(self.folder.log)
-        with open(self.folder.log, "ab") as output:
+        if self.part:
+            company, processes = self.part.company, self.part.processes
+        else:
+            self.folder.path.mkdir(parents=True, exist_ok=True)
+            self.heartbeats.begin()
+            company, processes = self._gather()
+        self.said = ChildsLog(self.log)
+        with open(self.log, "ab") as output:
 
             def start(more: Mapping[str, str]) -> subprocess.Popen[bytes]:
                 # A process group of its own: Ctrl-C on a terminal would otherwise reach it twice.
@@ -149,14 +194,22 @@ class Attempt:
                     process_group=0,
                 )
 
-            child = Ranks(self.processes, start)
+            child = Ranks(processes, start, company)
         with forwarded_signals(child) as received:
             try:
                 self._watch(child)
             finally:
                 end(child)
+                company.leave(child.returncode, self.said.tail())
         if child.returncode:
-            raise failure(child.returncode, self.said.tail(), received, f"All it said is in {self.folder.log}.")
+            more = "" if self.part else f"All it said is in {self.log}."
+            raise failure(child.returncode, [*self.said.tail(), *company.said], received, more)
+
+    def _gather(self) -> tuple[Company, int]:
+        """The other machines of the run, when they have come, and how many processes train here."""
+        config, batch = self.asked.config, self.asked.recipe.batch
+        processes = count_processes(config.processes, config.device, check_share(batch, config.nodes))
+        return gather(config, self.folder.path.name, batch, processes), processes
 
     def _watch(self, child: Ranks) -> None:
         while child.poll() is None:
@@ -173,7 +226,9 @@ class Attempt:
             self.heartbeats.say(news)
 
     def _deliver(self) -> None:
-        """Hand on the heartbeat, and the lines of metrics.jsonl that are new."""
+        """Hand on the heartbeat, and the lines of metrics.jsonl that are new; the machine that leads does so."""
+        if self.part:
+            return
         budget = read_budget(self.folder)
         if budget is not None:
             self.heartbeats.look(budget)

@@ -1,7 +1,8 @@
 """The training processes of a run on this machine, handled as one child: started, signalled and waited for together.
 
-Nothing here needs torch. The ranks find each other by a file of their own, so that no port can be
-taken by somebody else; each one is the supervisor's own child, so that none outlives it.
+Nothing here needs torch. The ranks of one machine find each other by a file of their own, so that no port can
+be taken by somebody else; each one is the supervisor's own child, so that none outlives it. What runs on other
+machines is seen through `Others`: a failure there counts as one here.
 """
 
 from __future__ import annotations
@@ -51,19 +52,42 @@ def count_gpus() -> int:
     return len(list(GPUS.iterdir())) if GPUS.is_dir() else 0
 
 
+class Others:
+    """The processes of a run on other machines; these here are none."""
+
+    first = 0  # rank of this machine's first process
+    number = 0  # processes elsewhere
+    code: int | None = None  # how those elsewhere failed; None while they have not
+
+    @property
+    def meeting(self) -> Mapping[str, str]:
+        """Where all ranks of the run find each other, as their environment says it; {} when all are here."""
+        return {}
+
+    def failed(self) -> bool:
+        """Whether a process elsewhere has failed, or is lost."""
+        return False
+
+    def tell(self, code: int) -> None:
+        """Say that a process here has failed."""
+
+
 class Ranks:
     """One or several processes with the interface of one.
 
     Args:
         number: how many.
         start: starts one, given what its environment has besides this process's.
+        others: those of the run on other machines.
     """
 
-    def __init__(self, number: int, start: Start) -> None:
+    def __init__(self, number: int, start: Start, others: Others | None = None) -> None:
         self.returncode: int | None = None  # what ended them all; None while one runs
         self._failed_at: float | None = None
         self._killed: set[int] = set()  # ranks that did not end by themselves
-        self._meeting = None if number == 1 else Path(tempfile.mkdtemp(prefix="vgan-"))
+        self._others = others or Others()
+        alone = number + self._others.number == 1
+        self._meeting = None if alone or self._others.number else Path(tempfile.mkdtemp(prefix="vgan-"))
         self._children: list[subprocess.Popen[bytes]] = []
         try:
             for rank in range(number):
@@ -72,19 +96,22 @@ class Ranks:
             self.kill()
             raise
 
-    def _environment(self, rank: int, number: int) -> dict[str, str]:
-        if self._meeting is None:
+    def _environment(self, rank: int, number: int) -> Mapping[str, str]:
+        size = number + self._others.number
+        if size == 1:
             return {}
-        places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": number}
-        return {name: str(value) for name, value in places.items()} | {RENDEZVOUS: str(self._meeting / "ranks")}
+        places = {"RANK": self._others.first + rank, "LOCAL_RANK": rank, "WORLD_SIZE": size}
+        meeting = {RENDEZVOUS: str(self._meeting / "ranks")} if self._meeting else self._others.meeting
+        return {name: str(value) for name, value in places.items()} | dict(meeting)
 
     def poll(self) -> int | None:
         """The exit code, None while one of them runs; kills those that outlive another's failure for too long."""
         if self.returncode is not None:
             return self.returncode
         codes = [child.poll() for child in self._children]
-        if any(codes) and self._failed_at is None:
+        if self._failed_at is None and (any(codes) or self._others.failed()):
             self._failed_at = time.monotonic()
+            self._others.tell(next((code for code in codes if code), ResumableError.exit_code))
         if None not in codes:
             return self._end({rank: code for rank, code in enumerate(codes) if code is not None})
         if self._failed_at is not None and time.monotonic() - self._failed_at > GRACE_SECONDS:
@@ -93,8 +120,10 @@ class Ranks:
         return None
 
     def _end(self, codes: dict[int, int]) -> int:
-        own = [code for rank, code in codes.items() if rank not in self._killed]
-        self.returncode = min(own or codes.values(), key=_weight)
+        causes = [code for rank, code in codes.items() if rank not in self._killed] or list(codes.values())
+        if any(codes.values()) and self._others.code is not None:
+            causes.append(self._others.code)
+        self.returncode = min(causes, key=_weight)
         if self._meeting is not None:
             shutil.rmtree(self._meeting, ignore_errors=True)
         return self.returncode
