@@ -25,6 +25,11 @@ THREADS = 2
 SUBMITTED = {"threads": 2 * THREADS, "dask": 500, "ray": 500}  # a plan of a million videos never waits as futures
 LOCAL_WORKERS = 2  # at least, of a cluster that is started here
 LOOPBACK = "127.0.0.1"
+RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is told to anybody outside
+    "RAY_AUTH_MODE": "token",  # its ports are open to the network, and whoever may talk to them may run code
+    "RAY_worker_niceness": "0",  # 15 unless said, which beside any other work is standstill
+}
 
 
 @contextmanager
@@ -75,7 +80,7 @@ def _known_server(config: IngestConfig) -> Any:
 
 @contextmanager
 def _dask(config: IngestConfig) -> Iterator[TaskRunner[Any]]:
-    from prefect_dask import DaskTaskRunner
+    from prefect_dask.task_runners import DaskTaskRunner
 
     workers = _local_workers(config)
     here = {"n_workers": workers, "threads_per_worker": 1, "host": LOOPBACK, "dashboard_address": None}
@@ -87,15 +92,16 @@ def _dask(config: IngestConfig) -> Iterator[TaskRunner[Any]]:
 
 @contextmanager
 def _ray(config: IngestConfig) -> Iterator[TaskRunner[Any]]:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody outside
-    from prefect_ray import RayTaskRunner
+    for name, value in RAY_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     from prefect_ray.context import remote_options
+    from prefect_ray.task_runners import RayTaskRunner
 
     decoders = config.workers or 1
     options = None
     if not config.runner_address:
         num_cpus = _local_workers(config) * decoders
-        options = {"num_cpus": num_cpus, "include_dashboard": False, "_node_ip_address": LOOPBACK}
+        options = {"num_cpus": num_cpus, "include_dashboard": False, "log_to_driver": False}
     runner = RayTaskRunner(address=config.runner_address or "local", init_kwargs=options)
     with remote_options(num_cpus=decoders), ExitStack() as started:
         with _reaching(config):
