@@ -50,6 +50,7 @@ def launch(command: list[str], *, mark: str, env: Mapping[str, str], log: Path, 
                 cwd=folder,
                 start_new_session=True,
             )
+    process.returncode = 0  # nobody here waits for it; Popen would warn that it is still running
     return Started(process.pid, process_start(process.pid) or "")
 
 
