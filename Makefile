@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: setup demo test e2e check format clean
+.PHONY: setup demo up down status test e2e check format clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -18,6 +18,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	$(BIN)/vgan demo
+
+up down status: $(STAMP)
+	$(BIN)/vgan $@
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
