@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from prefect import flow
 
+from flows.parameters import EvaluateSettings, TrainedRunKey, WorkspaceFolder
 from tasks.evaluate import evaluate as evaluate_task
+from tasks.failures import explained
 from vgan.config import EvaluateConfig
 from vgan.records import Evaluation
 from vgan.workspace import Workspace
 
 
-@flow(name="evaluate", result_serializer="json")
-def evaluate(run: str, config: EvaluateConfig = EvaluateConfig(), workspace: str | None = None) -> Evaluation:
+@flow(name="evaluate", flow_run_name="evaluate {run}", result_serializer="json")
+@explained
+def evaluate(
+    run: TrainedRunKey, config: EvaluateSettings = EvaluateConfig(), workspace: WorkspaceFolder = None
+) -> Evaluation:
     """Compare a run's clips with the held-out ones of its dataset.
 
     Args:

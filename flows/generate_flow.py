@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from prefect import flow
 
+from flows.parameters import Model, OutputFolder, SampleSettings, WorkspaceFolder
+from tasks.failures import explained
 from tasks.generate import generate as generate_task
 from vgan.config import SampleConfig
 from vgan.workspace import Workspace
 
 
-@flow(name="generate", result_serializer="json")
-def generate(model: str, out: str, config: SampleConfig = SampleConfig(), workspace: str | None = None) -> list[str]:
+@flow(name="generate", flow_run_name="generate with {model}", result_serializer="json")
+@explained
+def generate(
+    model: Model, out: OutputFolder, config: SampleSettings = SampleConfig(), workspace: WorkspaceFolder = None
+) -> list[str]:
     """Write generated clips, marked as synthetic, to a folder.
 
     Args:

@@ -2,57 +2,60 @@
 
 from __future__ import annotations
 
-import time
-
 from prefect import flow
 
 from flows.ingest_flow import ingest
+from flows.parameters import (
+    DatasetName,
+    EvaluateSettings,
+    IngestSettings,
+    RegisterSettings,
+    TrainSettings,
+    Videos,
+    WorkspaceFolder,
+)
 from tasks.evaluate import evaluate
+from tasks.failures import explained
 from tasks.register import register
+from tasks.story import telling
 from tasks.train import train
-from vgan.config import EvaluateConfig, IngestConfig, Name, RegisterConfig, TrainConfig
+from vgan.config import EvaluateConfig, IngestConfig, RegisterConfig, TrainConfig
 from vgan.records import RetrainReport
 from vgan.workspace import Workspace
 
 
-@flow(name="retrain", result_serializer="json")
+@flow(name="retrain", flow_run_name="retrain {name}", result_serializer="json")
+@explained
 def retrain(
-    videos: str,
-    name: Name,
-    ingest_config: IngestConfig = IngestConfig(),
-    train_config: TrainConfig = TrainConfig(),
-    evaluate_config: EvaluateConfig = EvaluateConfig(),
-    register_config: RegisterConfig = RegisterConfig(),
-    workspace: str | None = None,
+    videos: Videos,
+    name: DatasetName,
+    train_config: TrainSettings = TrainConfig(),
+    ingest_config: IngestSettings = IngestConfig(),
+    evaluate_config: EvaluateSettings = EvaluateConfig(),
+    register_config: RegisterSettings = RegisterConfig(),
+    workspace: WorkspaceFolder = None,
 ) -> RetrainReport:
     """Ingest new videos, train, evaluate, and register the model; what is there already is not done again.
+
+    When nothing has changed since the last training, the run ends in seconds and says so.
 
     Args:
         videos: Folder of videos, searched with all its subfolders, or a URL such as s3://bucket/folder.
         name: Dataset, and registered model unless another name is given.
-        ingest_config: How videos become clips.
         train_config: Size, budget, device and seed of the training, and what it starts from.
+        ingest_config: How videos become clips; give ingest/hourly the same.
         evaluate_config: How generated clips are compared with held-out ones.
         register_config: Where the model is registered and which alias the best one carries.
         workspace: Folder for everything that is written; empty takes VGAN_WORKSPACE or ./workspace.
     """
     root = str(Workspace.open(workspace).root)
-    marks = [time.monotonic()]
-    report = ingest(videos, name, ingest_config, root)
-    marks.append(time.monotonic())
-    trained, train_unchanged = train(root, name, train_config, report.dataset_digest)
-    marks.append(time.monotonic())
-    evaluation, evaluate_unchanged = evaluate(root, trained.run, evaluate_config)
-    marks.append(time.monotonic())
-    version = register(root, trained.run, register_config)
-    marks.append(time.monotonic())
-    unchanged = (report.unchanged, train_unchanged, evaluate_unchanged, version.unchanged)
-    stages = ("ingest", "train", "evaluate", "register")
-    return RetrainReport(
-        ingest=report,
-        trained=trained,
-        evaluation=evaluation,
-        model=version,
-        stages={stage: "unchanged" if same else "done" for stage, same in zip(stages, unchanged, strict=True)},
-        seconds={s: round(b - a, 2) for s, a, b in zip(stages, marks[:-1], marks[1:], strict=True)},
-    )
+    with telling(root, name) as story:
+        # What comes here is trained on here, and announced to nobody.
+        report = ingest(videos, name, retrain_after=None, config=ingest_config, workspace=root)
+        story.ingested(report)
+        trained, unchanged = train(root, name, train_config, report.dataset_digest)
+        story.trained(trained, unchanged)
+        evaluation, unchanged = evaluate(root, trained.run, evaluate_config)
+        story.evaluated(evaluation, unchanged)
+        story.registered(register(root, trained.run, register_config))
+    return story.ended()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from prefect import flow
 
+from flows.parameters import DatasetName, TrainSettings, WorkspaceFolder
+from tasks.failures import explained
 from tasks.train import train as train_task
-from vgan.config import Name, TrainConfig
+from vgan.config import TrainConfig
 from vgan.records import TrainedRun
 from vgan.workspace import Workspace
 
 
-@flow(name="train", result_serializer="json")
-def train(name: Name, config: TrainConfig = TrainConfig(), workspace: str | None = None) -> TrainedRun:
+@flow(name="train", flow_run_name="train {name}", result_serializer="json")
+@explained
+def train(name: DatasetName, config: TrainSettings = TrainConfig(), workspace: WorkspaceFolder = None) -> TrainedRun:
     """Train a generator on the current version of a dataset, or resume, or find it trained.
 
     Args:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -24,6 +25,7 @@ from vgan.data.manifest import load_dataset
 from vgan.data.planning import planner
 from vgan.data.planning.plan import IngestPlan, PlannedBatch
 from vgan.data.versions.commit import commit_leased
+from vgan.data.versions.growth import announce
 from vgan.errors import ResumableError
 from vgan.records import IngestReport
 from vgan.storage import lease
@@ -34,7 +36,10 @@ log = logging.getLogger(__name__)
 ROWS_SHOWN = 500
 WAIT_SECONDS = 900.0
 POLL_SECONDS = 5.0
-UPDATED = "vgan.dataset.updated"  # the event that other deployments may wait for
+# Events that other deployments may wait for: each new version, and one with enough clips that nobody trained on.
+UPDATED = "vgan.dataset.updated"
+GROWN = "vgan.dataset.grown"
+OF_THE_MACHINE = {"workers", "runner", "runner_address"}  # settings that a training elsewhere does not take over
 
 
 @contextmanager
@@ -84,17 +89,29 @@ def commit_dataset(root: str, name: str, config: IngestConfig, plan: IngestPlan)
     report = commit_leased(Workspace.open(root), config, plan)
     # Not `report.unchanged`: a commit that was killed after its manifest finds its own version when it is tried again.
     if report.dataset_digest != plan.base:
-        emit_event(
-            event=UPDATED,
-            resource={"prefect.resource.id": f"vgan.dataset.{name}", "prefect.resource.name": name},
-            payload={
-                "name": name,
-                "digest": report.dataset_digest,
-                "number": report.number,
-                "new_clips": report.clips_new,
-            },
-        )
+        _tell(UPDATED, name, report.dataset_digest, report.number, report.clips_new)
     return report
+
+
+@task(name="announce-growth", **STAGE_POLICY)
+def announce_growth(root: str, videos: str, name: str, config: IngestConfig, least: int, workspace: str | None) -> None:
+    """Tell who retrains once at least so many clips have come that no training has seen; never twice of the same.
+
+    `videos`, `config` and `workspace` are what the ingest was asked for, so that the training can ask for the same.
+    """
+    growth = announce(Workspace.open(root), name, least)
+    if growth is None:
+        return
+    log.info("%s has %d new clips: telling those who retrain", name, growth.new_clips)
+    asked = config.model_dump(mode="json", exclude_unset=True, exclude=OF_THE_MACHINE)
+    more = {"videos": videos, "config": asked, "workspace": workspace}
+    _tell(GROWN, name, growth.digest, growth.number, growth.new_clips, more)
+
+
+def _tell(event: str, name: str, digest: str, number: int, new_clips: int, more: dict[str, Any] | None = None) -> None:
+    resource = {"prefect.resource.id": f"vgan.dataset.{name}", "prefect.resource.name": name}
+    payload = {"name": name, "digest": digest, "number": number, "new_clips": new_clips, **(more or {})}
+    emit_event(event=event, resource=resource, payload=payload)
 
 
 @task(name="show-dataset", **STAGE_POLICY)

@@ -101,10 +101,10 @@ def retrain_here(
         return retrain(
             videos,
             name,
-            ingest_config,
-            train_config,
-            evaluate_config,
-            register_config,
+            ingest_config=ingest_config,
+            train_config=train_config,
+            evaluate_config=evaluate_config,
+            register_config=register_config,
             workspace=str(workspace.root),
         )
 
