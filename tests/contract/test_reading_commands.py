@@ -88,13 +88,13 @@ def test_a_flow_makes_no_workspace_either(flow: str, tmp_path: Path) -> None:
 
 
 def test_doctor_says_of_a_workspace_that_it_is_not_there_and_makes_none(tmp_path: Path) -> None:
-    from flows.cli.doctor import _workspace
+    from flows.doctor.machine import check_workspace
 
-    found = _workspace(tmp_path / "later" / "workspace")
+    found = check_workspace(tmp_path / "later" / "workspace")
     assert found.state in ("ok", "warning") and "not there yet" in found.detail
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").write_text("")
-    assert _workspace(tmp_path / "file" / "workspace").state == "missing"
+    assert check_workspace(tmp_path / "file" / "workspace").state == "missing"
 
 
 def test_what_is_published_is_fetched_into_a_workspace_that_is_not_there(
