@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import datasets, doctor, inspection, models, pipeline, promotion, provenance, pruning, services, stages
+from flows.cli import (
+    backup,
+    datasets,
+    doctor,
+    inspection,
+    models,
+    pipeline,
+    promotion,
+    provenance,
+    pruning,
+    services,
+    stages,
+)
 from flows.cli.options import PlainHelp
 from vgan import __version__, logs
 
@@ -23,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     add_completion=False,
 )
-for part in (pipeline, stages, models, promotion, inspection, datasets, pruning, provenance, services, doctor):
+for part in (pipeline, stages, models, promotion, inspection, datasets, pruning, backup, provenance, services, doctor):
     app.registered_commands += part.app.registered_commands
 for command in app.registered_commands:
     command.cls = PlainHelp

@@ -33,6 +33,8 @@ SURFACE = {
     "inspect": COMMON | {"--name", "--out", "--version", "--seed"},
     "datasets": COMMON
     | {"--name", "--compare", "--with", "--prune", "--keep", "--trained-too", "--yes"},
+    "backup": COMMON,
+    "restore": COMMON,
     "prune": COMMON | {"--keep", "--idle-days", "--yes"},
     "verify": COMMON | {"--name"},
     "train": COMMON | TRAIN | {"--name", "--dry-run"},
@@ -49,7 +51,7 @@ SURFACE = {
 }  # fmt: skip
 
 
-ARGUMENTS = {"compare": ["first", "second"], "verify-media": ["file"]}
+ARGUMENTS = {"compare": ["first", "second"], "verify-media": ["file"], "backup": ["out"], "restore": ["source"]}
 
 
 def parameters(command: str, kind: str) -> dict[str, str]:
@@ -103,6 +105,12 @@ def test_help_of_all_commands_cuts_nothing_at_80_columns() -> None:
     said = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).output
     assert "\N{HORIZONTAL ELLIPSIS}" not in said and "..." not in said.replace("[ARGS]...", "")
     assert set(SURFACE) <= set(said.split())
+
+
+def test_options_before_the_command_are_as_listed() -> None:
+    found = typer.main.get_command(app).params
+    assert {name for param in found for name in param.opts} == {"--version", "--json-logs"}
+    assert all(param.help for param in found)  # type: ignore[attr-defined]
 
 
 def test_version_is_printed() -> None:

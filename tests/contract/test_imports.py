@@ -33,6 +33,7 @@ ORDER = (
     "evaluation",
     "registry",
     "pruning",
+    "backup",
 )
 SOURCES = sorted(p for top in ("vgan", "tasks", "flows") for p in (ROOT / top).rglob("*.py"))
 
