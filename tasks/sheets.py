@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 KEY = "training-samples"
 SECONDS_BETWEEN_LOOKS = 15.0
+CLOSING_SECONDS = 3.0  # that the end of the block waits for the last sheet
 ROWS, TILE, BELOW = 6, 64, 4  # of clips shown; pixels of a frame's smaller side in a sheet, and between its rows
 MOST_WIDE = 1040  # pixels
 MOST_BYTES = 40_000  # of the picture: it goes into Prefect's database
@@ -28,18 +29,21 @@ QUALITIES = (85, 70, 50, 30)
 def showing_samples(folder: RunFolder) -> Iterator[None]:
     """Show the newest sheet of the run as long as the block lasts; never in the way of the work."""
     ended = threading.Event()
+    before = newest_sheet(folder) if folder.record.exists() else None  # of a run that had finished already
     context = copy_context()  # says which run the page belongs to
-    watching = threading.Thread(target=context.run, args=(_watch, folder, ended), daemon=True, name="samples")
+    watching = threading.Thread(target=context.run, args=(_watch, folder, before, ended), daemon=True, name="samples")
     watching.start()
     try:
         yield
     finally:
         ended.set()
+        watching.join(CLOSING_SECONDS)
 
 
-def _watch(folder: RunFolder, ended: threading.Event) -> None:
-    page, shown = Page(KEY), None
-    while not ended.wait(SECONDS_BETWEEN_LOOKS if shown else 1.0):
+def _watch(folder: RunFolder, shown: Path | None, ended: threading.Event) -> None:
+    page, over = Page(KEY), False
+    while not over:
+        over = ended.wait(SECONDS_BETWEEN_LOOKS if page.begun else 1.0)
         with suppress(Exception):  # the folder, or Prefect, may be away
             newest = newest_sheet(folder)
             if newest is not None and newest != shown:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from contextvars import copy_context
 from typing import cast
 from uuid import UUID
@@ -15,7 +16,8 @@ from prefect.client.schemas.actions import ArtifactUpdate
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 5.0
-TRIES = 3  # within that time, a moment apart
+TRIES = 3
+PAUSE_SECONDS = 0.5  # between them
 
 
 class Page:
@@ -29,6 +31,11 @@ class Page:
         self.key = key
         self._artifact: UUID | None = None
         self._lock = threading.Lock()
+
+    @property
+    def begun(self) -> bool:
+        """Whether something of it is shown."""
+        return self._artifact is not None
 
     def show(self, markdown: str, description: str, seconds: float = PATIENCE_SECONDS) -> None:
         """Show this now; after `seconds` it is left to a thread that may or may not succeed."""
@@ -49,7 +56,7 @@ class Page:
                 except Exception as error:
                     if last:
                         log.debug("%s is not shown (%s)", self.key, type(error).__name__)
-                    threading.Event().wait(0.5)
+                    time.sleep(PAUSE_SECONDS)
 
     def write(self, markdown: str, description: str) -> None:
         """Show this; raises what Prefect's client does."""

@@ -10,19 +10,19 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from made_report import HOSTILE, Made, write_made
+from made_report import HOSTILE, Made, made_clips, made_dataset, made_evaluation, made_run
 from prefect.states import Failed
 
 from flows.retrain_flow import retrain
 from tasks import failures, showing, story
-from tasks.sheets import MOST_BYTES, newest_sheet, samples_page, sheet_jpeg
+from tasks.sheets import MOST_BYTES, newest_sheet, samples_page, sheet_jpeg, showing_samples
 from tasks.story import Story, telling
 from vgan.config import RegisterConfig
 from vgan.errors import ConfigError, GateFailedError, ResumableError, VganError
-from vgan.media.encode import png_bytes
+from vgan.media.encode import contact_sheet, png_bytes
 from vgan.records import IngestReport, ModelVersion
 from vgan.storage import write_atomic
-from vgan.workspace import Workspace
+from vgan.workspace import RunFolder, Workspace
 
 Sent = list[tuple[str, str]]
 
@@ -42,8 +42,13 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def made(workspace: Workspace) -> Made:
-    """Not to be changed."""
-    return write_made(workspace)
+    """Not to be changed: a run with the sheets that its training drew."""
+    dataset = made_dataset()
+    run = made_run(dataset)
+    folder = workspace.run(run.run)
+    for name in ("step-00000020", "step-00000040", "contact-sheet"):
+        write_atomic(folder.samples / f"{name}.png", png_bytes(contact_sheet(made_clips(12))))
+    return Made(folder, run, dataset, made_evaluation(dataset, run))
 
 
 def ingest_report(**fields: Any) -> IngestReport:
@@ -190,6 +195,7 @@ def test_one_page_is_written_over_and_a_server_that_is_away_is_no_failure(monkey
             calls.append((update.data, artifact))
 
     made = uuid4()
+    monkeypatch.setattr(showing, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(showing, "create_markdown_artifact", create)
     monkeypatch.setattr(showing, "get_client", lambda **_: Client())
     page = showing.Page("told")
@@ -218,6 +224,19 @@ def test_a_sheet_of_any_size_becomes_a_small_picture(workspace: Workspace, made:
     assert 0 < len(sheet_jpeg(tmp_path / "step-2.png") or b"") <= MOST_BYTES
     (tmp_path / "step-3.png").write_bytes(b"no picture")
     assert sheet_jpeg(tmp_path / "step-3.png") is None
+
+
+def test_the_newest_sheet_is_shown_even_of_the_shortest_training(tmp_path: Path, made: Made, sent: Sent) -> None:
+    folder = RunFolder(tmp_path)
+    sheet = newest_sheet(made.folder)
+    assert sheet is not None
+    with showing_samples(folder):
+        write_atomic(folder.samples / "step-00000007.png", sheet.read_bytes())
+    assert [said for _, said in sent] == ["Samples at step 7"]
+    write_atomic(folder.record, b"{}")
+    with showing_samples(folder):
+        pass
+    assert len(sent) == 1, "a run that had finished before draws nothing"
 
 
 def test_links_lead_to_a_server_of_mlflow_and_never_hold_a_password(
