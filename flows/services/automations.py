@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.events.schemas.automations import AutomationCore
 
-SILENT_SECONDS = 120  # four heartbeats: the server may be restarted meanwhile
+SILENT_SECONDS = 180  # six heartbeats: the server may be restarted or busy meanwhile
 UNSTARTED_SECONDS = 600
 CANCELLING_SECONDS = 180
 MOST_STARTS = 5  # of a run that crashes each time; then it is left to a person

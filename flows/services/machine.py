@@ -24,7 +24,7 @@ DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PREFECT_PORT, DEFAULT_MLFLOW_PORT = 4200, 5000
 START_SECONDS = 600.0  # a new database on a small machine that is busy
 RUNS_SECONDS = 90.0  # for running flows to write a checkpoint and end
-STOP_SECONDS = 30.0
+STOP_SECONDS = 60.0
 OTHER_COMMAND_SECONDS = 300.0
 POLL_SECONDS = 0.5
 LAST_LINES = 12
@@ -80,6 +80,8 @@ def up(
         place.database.prepare()
         wanted = services(place)
         missing = [service for service in wanted if known.process(service.name) is None]
+        for process in filter(None, map(known.process, known.services)):
+            processes.resume(process)
         for service in missing:
             _refuse_taken_port(service, place)
         known = replace(known, host=place.host, prefect_port=place.prefect_port, mlflow_port=place.mlflow_port)
@@ -246,8 +248,12 @@ def _stop(place: Place, names: Sequence[Name]) -> Down:
             cut = [run["id"] for run in runs.under_way(place)]
     for name in workers:
         log.info("stopping the %s", name)
-        processes.ask_worker(known.mark_of(name), known.process(name))
-    killed += [name for name in workers if not processes.end(known.mark_of(name), RUNS_SECONDS)]
+        if not processes.end_runs(known.mark_of(name), known.process(name), RUNS_SECONDS):
+            killed.append(name)
+        processes.ask_all(known.mark_of(name))
+    for name in workers:
+        if not processes.end(known.mark_of(name), STOP_SECONDS) and name not in killed:
+            killed.append(name)
     put_back = 0
     if asking:
         with suppress(OSError, ValueError):

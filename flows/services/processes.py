@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,51 +129,68 @@ def listener(port: int) -> str:
 def ask_all(mark: str) -> None:
     """Send SIGTERM to everything that carries the mark."""
     for process in marked(mark):
-        _signal(process.pid, group=False)
+        _signal(process.pid, signal.SIGTERM)
 
 
-def ask_worker(mark: str, leader: Started | None) -> None:
-    """Send SIGTERM to a worker, which then takes no more runs, and to each run that it has started.
+def end_runs(mark: str, worker: Started | None, seconds: float) -> bool:
+    """Ask the runs of a worker to end, wait, and after so many seconds kill them. True when none was killed.
 
-    A run is a process group of its own. A group that another one of the same run has started, such
-    as a training, is left to that: who is asked twice ends at once, without a checkpoint.
+    The worker stands still meanwhile: one that is asked to end kills its runs after moments, which
+    leaves a training no time for its checkpoint, and one that goes on takes the next run. A run is a
+    process group of its own. A group that another one of the same run has started, such as a
+    training, is left to that: who is asked twice ends at once.
     """
-    living = {process.pid: process for process in marked(mark)}
-    worker = leader.pid if leader else None
-    groups = {group for pid in living if (group := _group(pid)) not in (None, worker)}
     if worker is not None:
-        _signal(worker, group=False)
-    for group in groups:
-        above = {_group(pid) for pid in _parents(group) if pid in living}
-        if not above & (groups - {group}):
-            _signal(group, group=True)
+        _signal(worker.pid, signal.SIGSTOP)
+    try:
+        living = {process.pid: _group(process.pid) for process in _runs(mark, worker)}
+        for group in set(living.values()) - {None}:
+            above = {living[pid] for pid in _parents(group) if pid in living}
+            if not above - {group}:
+                _signal(group, signal.SIGTERM, group=True)
+        return _end(lambda: _runs(mark, worker), seconds)
+    finally:
+        if worker is not None:
+            resume(worker)
+
+
+def resume(process: Started) -> None:
+    """Let a process go on that was made to stand still, by a command that died meanwhile."""
+    _signal(process.pid, signal.SIGCONT)
+
+
+def _runs(mark: str, worker: Started | None) -> list[psutil.Process]:
+    """What carries the mark of a worker and is not the worker."""
+    return [process for process in marked(mark) if worker is None or _group(process.pid) not in (None, worker.pid)]
 
 
 def end(mark: str, seconds: float) -> bool:
     """Wait until nothing carries the mark; after so many seconds kill what still does. True when nothing was killed."""
-    if _gone(mark, seconds):
-        return True
+    return _end(lambda: marked(mark), seconds)
+
+
+def _end(living: Callable[[], list[psutil.Process]], seconds: float) -> bool:
+    stop = time.monotonic() + seconds
+    while living():
+        if time.monotonic() >= stop:
+            _kill(living)
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def _kill(living: Callable[[], list[psutil.Process]]) -> None:
     stop = time.monotonic() + ENOUGH_SECONDS
-    while (left := marked(mark)) and time.monotonic() < stop:
+    while left := living():
+        if time.monotonic() >= stop:
+            raise StorageError(
+                f"process {left[0].pid} does not end, not even when it is killed.",
+                hint="It waits for a disk or a device: `ps` says for which. Then run the same command again.",
+            )
         for process in left:
             with contextlib.suppress(psutil.Error):
                 process.kill()  # psutil looks at the start time again
         time.sleep(POLL_SECONDS)
-    if left:
-        raise StorageError(
-            f"process {left[0].pid} does not end, not even when it is killed.",
-            hint="It waits for a disk or a device: `ps` says for which. Then run the same command again.",
-        )
-    return False
-
-
-def _gone(mark: str, seconds: float) -> bool:
-    stop = time.monotonic() + seconds
-    while marked(mark):
-        if time.monotonic() >= stop:
-            return False
-        time.sleep(POLL_SECONDS)
-    return True
 
 
 def _mark_of(process: psutil.Process) -> str | None:
@@ -199,6 +216,6 @@ def _parents(pid: int) -> set[int]:
         return set()
 
 
-def _signal(pid: int, *, group: bool) -> None:
+def _signal(pid: int, number: int, *, group: bool = False) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        (os.killpg if group else os.kill)(pid, signal.SIGTERM)
+        (os.killpg if group else os.kill)(pid, number)

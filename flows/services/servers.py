@@ -21,7 +21,8 @@ from vgan.workspace import ROOT_VARIABLE, Workspace
 Name = Literal["prefect", "mlflow", "worker", "training-worker"]
 POOL, TRAINING_POOL = "vgan", "vgan-train"
 HEARTBEAT_SECONDS = 30  # of a flow run, the least that Prefect takes
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 15.0
+REPLY_SECONDS = 120.0  # of a small machine that is busy
 # The user's own, which would lead a service to other servers, or hand a flow the database's password.
 LEFT_OUT = (
     "PREFECT_API_KEY",
@@ -176,7 +177,7 @@ def ask(api: str, path: str, body: Any) -> Any:
     if secret := os.environ.get("PREFECT_API_AUTH_STRING"):
         headers["Authorization"] = f"Basic {base64.b64encode(secret.encode()).decode()}"
     request = urllib.request.Request(api + path, json.dumps(body).encode(), headers)  # noqa: S310
-    with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:  # noqa: S310  (an address of our own)
+    with urllib.request.urlopen(request, timeout=REPLY_SECONDS) as answer:  # noqa: S310  (an address of our own)
         return json.loads(answer.read() or b"null")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -103,18 +102,31 @@ def test_a_run_is_asked_once_and_its_training_is_left_to_it(mark: str, tmp_path:
         return sorted((tmp_path / "log").read_text().splitlines())
 
     until(lambda: said() == ["run begun", "training begun", "worker begun"])
-    processes.ask_worker(mark, worker)
-    until(lambda: {"run 1", "worker 1"} <= set(said()))
-    time.sleep(0.2)
-    assert not [line for line in said() if line.startswith("training") and line != "training begun"]
+    assert not processes.end_runs(mark, worker, 0.5), "none of them ends"
+    assert said() == ["run 1", "run begun", "training begun", "worker begun"]
+    assert [process.pid for process in processes.marked(mark)] == [worker.pid]
+    until(lambda: psutil.Process(worker.pid).status() != psutil.STATUS_STOPPED)
+    processes.ask_all(mark)
+    until(lambda: "worker 1" in said())
 
-    (lost,) = [p for p in processes.marked(mark) if p.pid == worker.pid]
-    lost.send_signal(signal.SIGKILL)
-    until(lambda: not processes.is_ours(worker, mark))
-    processes.ask_worker(mark, None)
-    until(lambda: "run 2" in said())
-    time.sleep(0.2)
-    assert "training 1" not in said(), "a run whose worker has died is still above its training"
+
+def test_a_worker_stands_still_until_its_runs_have_ended(mark: str, tmp_path: Path) -> None:
+    """It would kill them when it is asked to end, and start the next when it is not."""
+    run = "trap 'sleep 0.5; echo saved; exit' TERM; echo begun; while :; do sleep 0.05; done"
+    begun = f'setsid sh -c "{run}" & trap "kill -KILL $!; exit" TERM; while :; do sleep 0.05; done'
+    worker = start(begun, mark, tmp_path)
+    until(lambda: processes.last_lines(tmp_path / "log", 1) == ["begun"])
+    assert processes.end_runs(mark, worker, 30)
+    assert processes.last_lines(tmp_path / "log", 1) == ["saved"]
+    processes.ask_all(mark)
+    assert processes.end(mark, 30)
+
+
+def test_runs_whose_worker_has_died_are_asked_too(mark: str, tmp_path: Path) -> None:
+    start("trap 'echo saved; exit' TERM; echo begun; while :; do sleep 0.05; done", mark, tmp_path)
+    until(lambda: processes.last_lines(tmp_path / "log", 1) == ["begun"])
+    assert processes.end_runs(mark, None, 30)
+    assert processes.last_lines(tmp_path / "log", 1) == ["saved"]
 
 
 def test_a_service_of_which_only_the_mark_is_known_is_found(mark: str, tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def test_a_state_that_cannot_be_understood_is_told_and_kept(workspace: Workspace
     path.parent.mkdir()
     for content in ("{", '{"version": 99}', '{"version": 1, "services": 3}'):
         path.write_text(content)
-        with pytest.raises(CorruptDataError, match="services.json"):
+        with pytest.raises(CorruptDataError, match=r"services\.json"):
             state.read(workspace)
         assert path.read_text() == content
 
