@@ -144,7 +144,7 @@ def end_runs(mark: str, worker: Started | None, seconds: float) -> bool:
         _signal(worker.pid, signal.SIGSTOP)
     try:
         living = {process.pid: _group(process.pid) for process in _runs(mark, worker)}
-        for group in set(living.values()) - {None}:
+        for group in {group for group in living.values() if group is not None}:
             above = {living[pid] for pid in _parents(group) if pid in living}
             if not above - {group}:
                 _signal(group, signal.SIGTERM, group=True)
