@@ -81,7 +81,7 @@ def test_a_server_of_another_version_is_named(monkeypatch):
 
 
 def test_prefects_server_of_another_version_and_one_that_refuses(monkeypatch):
-    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
 
     answers = {"/api/health": (200, True), "/api/admin/version": (200, '"3.6.1"')}
     with stub(answers) as url, temporary_settings({PREFECT_API_URL: f"{url}/api"}):
@@ -90,8 +90,8 @@ def test_prefects_server_of_another_version_and_one_that_refuses(monkeypatch):
         answers["/api/admin/version"] = (401, {"exception_message": "Unauthorized"})
         finding = found(servers.check_prefect(), "prefect")
         assert finding.state == "missing" and "PREFECT_API_AUTH_STRING" in finding.remedy
-        with temporary_settings({PREFECT_API_KEY: "key", PREFECT_API_AUTH_STRING: "a:b"}):
-            assert "Unset PREFECT_API_KEY" in found(servers.check_prefect(), "prefect").remedy
+        with temporary_settings({PREFECT_API_KEY: "key"}):
+            assert "unset PREFECT_API_KEY" in found(servers.check_prefect(), "prefect").remedy
 
 
 def test_a_refused_host_is_told_from_a_missing_password(monkeypatch):
@@ -113,13 +113,6 @@ def test_a_password_in_an_address_is_warned_of_and_never_shown(monkeypatch):
     assert "canary" not in str(findings)
     assert found(findings, "mlflow").state == "ok"
     assert "MLFLOW_TRACKING_PASSWORD" in found(findings, "secrets").remedy
-
-
-def test_a_key_that_takes_the_place_of_the_auth_string_is_warned_of(monkeypatch):
-    monkeypatch.setenv("PREFECT_API_KEY", "canary")
-    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "admin:canary")
-    finding = found(secrets.check_secrets(None), "secrets")
-    assert finding.state == "warning" and "401" in finding.detail and "canary" not in str(finding)
 
 
 def test_private_keys_that_others_may_read_are_named(workspace, tmp_path, monkeypatch):

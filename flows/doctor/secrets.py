@@ -1,4 +1,4 @@
-"""Secrets that lie where others see them: passwords in addresses, keys that others may read, settings that collide."""
+"""Secrets that lie where others see them: passwords in addresses, keys that others may read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INSTEAD = {
 
 def check_secrets(root: Path | None) -> Iterator[Finding]:
     """Look at the environment and at key files; what they hold is never shown."""
-    found = [*_in_addresses(), *_colliding(), *_readable_keys(root)]
+    found = [*_in_addresses(), *_readable_keys(root)]
     yield from found or [Finding("secrets", "ok", "none in addresses, no key that others can read")]
 
 
@@ -38,12 +38,6 @@ def _in_addresses() -> Iterator[Finding]:
         if password:
             detail = f"{variable} holds a password, and addresses are shown and logged by many programs"
             yield Finding("secrets", "warning", detail, f"Take it out and set {better}.")
-
-
-def _colliding() -> Iterator[Finding]:
-    if os.environ.get("PREFECT_API_KEY") and os.environ.get("PREFECT_API_AUTH_STRING"):
-        detail = "PREFECT_API_KEY takes the place of PREFECT_API_AUTH_STRING: a server of your own answers 401"
-        yield Finding("secrets", "warning", detail, "Unset PREFECT_API_KEY.")
 
 
 def _readable_keys(root: Path | None) -> Iterator[Finding]:

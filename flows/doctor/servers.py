@@ -30,13 +30,13 @@ def prefect_url() -> str:
 
 
 def prefect_authorization() -> str:
-    """As Prefect's own client does: an API key comes before the auth string."""
+    """As Prefect's own client does: the auth string comes before an API key."""
     from prefect.settings import get_current_settings
 
     settings = get_current_settings().api
-    if settings.key is not None:
-        return f"Bearer {settings.key.get_secret_value()}"
-    return asking.basic(settings.auth_string.get_secret_value()) if settings.auth_string is not None else ""
+    if settings.auth_string is not None:
+        return asking.basic(settings.auth_string.get_secret_value())
+    return f"Bearer {settings.key.get_secret_value()}" if settings.key is not None else ""
 
 
 def check_prefect() -> Iterator[Finding]:
@@ -65,9 +65,11 @@ def check_prefect() -> Iterator[Finding]:
 def _prefect_remedy() -> str:
     from prefect.settings import get_current_settings
 
-    if get_current_settings().api.key is not None:
-        return "Unset PREFECT_API_KEY: it comes before PREFECT_API_AUTH_STRING, and a server of your own knows no keys."
-    return "Set PREFECT_API_AUTH_STRING to what the server has in PREFECT_SERVER_API_AUTH_STRING."
+    remedy = "Set PREFECT_API_AUTH_STRING to what the server has in PREFECT_SERVER_API_AUTH_STRING."
+    settings = get_current_settings().api
+    if settings.key is not None and settings.auth_string is None:
+        return f"{remedy} A server of your own knows no keys: unset PREFECT_API_KEY."
+    return remedy
 
 
 def check_mlflow() -> Iterator[Finding]:
