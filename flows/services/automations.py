@@ -1,7 +1,7 @@
 """Automations of the Prefect server, by which no run stays Running for ever after its process or machine has died.
 
-A flow run says every half a minute that it lives. When it stops saying so, the server crashes it; a run
-that has crashed is scheduled again, and goes on from what is committed: batches, checkpoints, registered versions.
+A flow run says now and then that it lives. When it stops saying so, the server crashes it; a run that
+has crashed is scheduled again, and goes on from what is committed: batches, checkpoints, registered versions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.events.schemas.automations import AutomationCore
 
-SILENT_SECONDS = 180  # six heartbeats: the server may be restarted or busy meanwhile
+# Our workers' runs say it every half a minute, others, as Prefect has it, every three minutes; and one may be lost.
+SILENT_SECONDS = 420
 UNSTARTED_SECONDS = 600
 CANCELLING_SECONDS = 180
 MOST_STARTS = 5  # of a run that crashes each time; then it is left to a person

@@ -18,11 +18,11 @@ MOST = 200  # runs that Prefect gives at a time
 
 def under_way(place: Place) -> list[dict[str, Any]]:
     """The runs of the pools that a worker has begun and not ended, as Prefect's API shows them."""
-    asked = {
-        "flow_runs": {"state": {"type": {"any_": UNDER_WAY}}},
-        "work_pools": {"name": {"any_": [POOL, TRAINING_POOL]}},
-        "limit": MOST,
-    }
+    return _unfinished(place, work_pools={"name": {"any_": [POOL, TRAINING_POOL]}})
+
+
+def _unfinished(place: Place, **more: Any) -> list[dict[str, Any]]:
+    asked = {"flow_runs": {"state": {"type": {"any_": UNDER_WAY}}}, "limit": MOST, **more}
     return ask(place.api, "/flow_runs/filter", asked)
 
 
@@ -46,6 +46,7 @@ def expect_signs_of_life(place: Place) -> None:
     it would stay Running for ever. So each is taken to have said now that it lives: it must say so again.
     """
     names = {"RUNNING": "heartbeat", "PENDING": "Pending", "CANCELLING": "Cancelling"}
+    silent = _unfinished(place)  # also flows within flows, and those started in a terminal
     events = [
         {
             "id": str(uuid.uuid4()),
@@ -57,7 +58,7 @@ def expect_signs_of_life(place: Place) -> None:
             },
             "payload": {"said-by": "vgan up"},
         }
-        for run in under_way(place)
+        for run in silent
     ]
     if events:
         log.info("%d runs were under way when the server stopped; they go on, or are started again", len(events))

@@ -90,7 +90,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 
 def test_one_command_brings_up_all_that_a_machine_needs_and_a_second_changes_nothing(machine: Machine) -> None:
-    """From a folder that is no checkout; FAULTS 10: what it started needs no terminal."""
+    """FAULTS 10: what it started needs no terminal. It is called in a folder that is no checkout."""
     told = machine.up()
     assert (set(told["started"]), told["deployed"], told["database"]) == (SERVICES, True, "SQLite")
     assert told["api"] == machine.api
