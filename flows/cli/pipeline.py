@@ -144,6 +144,8 @@ def print_run(report: RetrainReport, workspace: Workspace) -> None:
     ]
     timed = [(stage, state, f"{report.seconds[stage]:.1f} s", what) for stage, state, what in rows]
     console.print_table("Stages", timed, ("stage", "state", "time", "result"))
+    if report.nothing_to_do:
+        console.out.print(report.nothing_to_do, markup=False, highlight=False, soft_wrap=True)
     console.out.print(f"contact sheet: {workspace.run(trained.run).contact_sheet}", soft_wrap=True)
     console.out.print("\nNext:", *next_commands(report, workspace), sep="\n  ", soft_wrap=True, highlight=False)
 

@@ -52,6 +52,22 @@ class Deployed:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
+    def patch(self, path: str, body: dict[str, Any]) -> None:
+        content = {"Content-Type": "application/json"}
+        request = urllib.request.Request(self.api + path, json.dumps(body).encode(), content, method="PATCH")
+        urllib.request.urlopen(request, timeout=30).close()
+
+    def triggered(self, deployment_id: str, seconds: float = 120) -> dict[str, Any]:
+        """The run of a deployment that an event started; waits until there is one."""
+        asked = {"flow_runs": {"deployment_id": {"any_": [deployment_id]}}}
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for run in self.post("/flow_runs/filter", asked):
+                if (run["created_by"] or {}).get("type") == "AUTOMATION":
+                    return run
+            time.sleep(1)
+        raise AssertionError("no event started the deployment")
+
     def run(self, deployment: str, parameters: dict[str, Any], seconds: float = 240) -> dict[str, Any]:
         """Trigger a deployment and wait for the end of the run; returns the flow run."""
         found = self.get(f"/deployments/name/{deployment}")
@@ -97,10 +113,36 @@ def test_every_flow_is_deployed_and_two_have_a_schedule(deployed: Deployed) -> N
     }
 
 
+def test_what_trains_has_a_pool_of_its_own_and_every_deployment_queues_its_runs(deployed: Deployed) -> None:
+    pools: dict[str, set[str]] = {pool: set() for pool in POOLS}
+    for found in deployed.post("/deployments/filter", {}):
+        pools[found["work_pool_name"]].add(found["entrypoint"].rpartition(":")[2])
+        assert found["global_concurrency_limit"]["limit"] == 1
+        assert found["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+        assert found["description"]
+        assert "vgan" in found["tags"]
+    assert pools == {"vgan": {"ingest", "evaluate", "generate"}, "vgan-train": {"train", "retrain"}}
+
+
+def without_ids(plain: Any) -> Any:
+    """What a server stores, without what it gives each object for itself."""
+    if isinstance(plain, dict):
+        return {key: without_ids(value) for key, value in plain.items() if key not in ("id", "created", "updated")}
+    return [without_ids(value) for value in plain] if isinstance(plain, list) else plain
+
+
 def test_deploying_again_changes_nothing(deployed: Deployed) -> None:
-    before = {d["id"] for d in deployed.post("/deployments/filter", {})}
+    def state() -> tuple[list[Any], list[Any]]:
+        found = sorted(deployed.post("/deployments/filter", {}), key=lambda d: d["id"])
+        kept = ("id", "name", "parameters", "schedules", "tags", "concurrency_options", "parameter_openapi_schema")
+        triggers = [a for a in deployed.post("/automations/filter", {}) if a["actions"][0]["type"] == "run-deployment"]
+        return [{key: without_ids(d[key]) if key != "id" else d[key] for key in kept} for d in found], triggers
+
+    deployments, (trigger,) = state()
     deployed.prefect("deploy", "--all")
-    assert {d["id"] for d in deployed.post("/deployments/filter", {})} == before
+    again, (trigger_again,) = state()
+    assert again == deployments
+    assert without_ids(trigger_again) == without_ids(trigger)
 
 
 def test_the_form_describes_every_parameter_and_refuses_unknown_ones(deployed: Deployed) -> None:
@@ -108,9 +150,12 @@ def test_the_form_describes_every_parameter_and_refuses_unknown_ones(deployed: D
         schema = deployment["parameter_openapi_schema"]
         for name, definition in schema["properties"].items():
             assert definition.get("description"), name
+            assert definition["title"][0].isupper(), f"{name} has no title for people"
         for kind, definition in schema.get("definitions", {}).items():
             assert definition["additionalProperties"] is False, kind
-            assert all(field.get("description") for field in definition["properties"].values()), kind
+            fields = definition["properties"].values()
+            assert all(field.get("description") for field in fields), kind
+            assert [field["position"] for field in fields] == list(range(len(fields))), kind
 
 
 def test_a_worker_runs_the_whole_chain_and_then_generates(
@@ -148,9 +193,9 @@ def test_a_worker_runs_the_whole_chain_and_then_generates(
     assert set(again["stages"].values()) == {"unchanged"}
 
 
-def events_of(deployed: Deployed, name: str, least: int) -> list[dict[str, Any]]:
-    """The server's events that a dataset changed, once it has at least so many: it writes them a moment later."""
-    asked = {"filter": {"event": {"name": ["vgan.dataset.updated"]}, "resource": {"id": [f"vgan.dataset.{name}"]}}}
+def events_of(deployed: Deployed, name: str, least: int, event: str = "vgan.dataset.updated") -> list[dict[str, Any]]:
+    """The server's events of a dataset, once it has at least so many: it writes them a moment later."""
+    asked = {"filter": {"event": {"name": [event]}, "resource": {"id": [f"vgan.dataset.{name}"]}}}
     end = time.monotonic() + 60
     while len(found := deployed.post("/events/filter", asked)["events"]) < least and time.monotonic() < end:
         time.sleep(1)
@@ -200,6 +245,35 @@ def test_a_changed_dataset_emits_one_event_and_shows_what_it_consists_of(
     told = events_of(deployed, "told", 2)
     assert [event["payload"]["number"] for event in told] == [2, 1], "newest first, and none of the unchanged run"
     assert len({event["payload"]["digest"] for event in told}) == 2
+
+
+def test_new_clips_start_a_retrain_which_is_not_started_again_for_them(
+    deployed: Deployed, shapes_videos: Path, tmp_path: Path
+) -> None:
+    workspace, tiny = tmp_path / "workspace", {"budget": "1kclips", "threads": 1}
+    nightly = deployed.get("/deployments/name/retrain/nightly")
+    defaults = {**nightly["parameters"], "train_config": tiny, "evaluate_config": {"clips": 16, "bootstrap": 20}}
+    deployed.patch(f"/deployments/{nightly['id']}", {"parameters": defaults})
+    asked = {
+        "videos": str(shapes_videos), "name": "grown", "retrain_after": 10, "config": SMALL, "workspace": str(workspace)
+    }  # fmt: skip
+    assert deployed.run("ingest/hourly", asked)["state_type"] == "COMPLETED"
+    (grown,) = events_of(deployed, "grown", 1, "vgan.dataset.grown")
+    assert grown["payload"]["new_clips"] >= 10
+    retrain = deployed.ended(deployed.triggered(nightly["id"])["id"])
+    assert retrain["state_type"] == "COMPLETED", retrain["state"]["message"]
+    assert retrain["name"] == "retrain grown"
+    assert retrain["parameters"] == {
+        **defaults, "videos": str(shapes_videos), "name": "grown", "ingest_config": SMALL, "workspace": str(workspace)
+    }  # fmt: skip
+
+    # Neither an ingest that finds nothing new nor a nightly run asks for the same clips again.
+    assert deployed.run("ingest/hourly", asked)["state_type"] == "COMPLETED"
+    again = deployed.run("retrain/nightly", retrain["parameters"])
+    assert again["state"]["type"] == "COMPLETED"
+    assert again["state"]["message"].startswith("Nothing to do: version 1 of `grown` (")
+    assert "registered as version 1 of `grown`" in again["state"]["message"]
+    assert len(events_of(deployed, "grown", 1, "vgan.dataset.grown")) == 1
 
 
 def test_a_run_that_fails_says_why_on_the_server(deployed: Deployed, tmp_path: Path) -> None:
