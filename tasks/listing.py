@@ -31,7 +31,7 @@ class ModelLine:
     version: str
     uri: str
     aliases: tuple[str, ...]  # sorted
-    figures: dict[str, Figure]  # {} when its run says nothing of these weights
+    figures: dict[str, Figure]  # {} when neither its tags nor its run say any of these weights
     dataset_digest: str  # of the version that it was trained on; "" when it was not vgan that registered it
     run: str  # key
     created: str  # when it was registered: ISO 8601, UTC
@@ -74,13 +74,19 @@ def _line(workspace: Workspace, version: MlflowVersion, aliases: dict[str, str],
         version=str(version.version),
         uri=f"models:/{version.name}/{version.version}",
         aliases=tuple(sorted(alias for alias, holder in aliases.items() if str(holder) == str(version.version))),
-        figures=_figures(reading.logged_metrics(workspace, version)),
+        figures=_figures_of(workspace, version),
         dataset_digest=version.tags.get(tracking.DATASET_TAG, ""),
         run=version.tags.get(tracking.RUN_TAG, ""),
         created=datetime.fromtimestamp(created, UTC).isoformat(timespec="seconds"),
         age_seconds=round(max(0.0, now - created), 3),
         verdict=version.tags.get(tracking.VERDICT_TAG, ""),
     )
+
+
+def _figures_of(workspace: Workspace, version: MlflowVersion) -> dict[str, Figure]:
+    """From its own tags, or of a version that an earlier vgan registered from its run."""
+    own = {name: Figure(*figures) for name, figures in sorted(tracking.figures_of(version.tags).items())}
+    return own or _figures(reading.logged_metrics(workspace, version))
 
 
 def _figures(logged: dict[str, float]) -> dict[str, Figure]:

@@ -33,11 +33,12 @@ def promote(workspace: Workspace, model_name: str, number: int, alias: str) -> P
     """Move the alias to a registered version, after checking that its package is as it was registered.
 
     Raises:
-        ConfigError: no such model or version, or one that vgan did not register.
+        ConfigError: no such model or version, one that vgan did not register, or an alias that is MLflow's own.
         CorruptDataError: a file of the package is not as it was registered; nothing was moved.
         RegistryError: the server did not answer.
         ResumableError: another process moves the alias right now.
     """
+    tracking.refuse_reserved(alias)
     doing = f"promoting {model_name} version {number}"
     with tracking.registry_errors(doing, workspace):
         _require(workspace, model_name, str(number))  # before the lease: asking for what is not there writes nothing

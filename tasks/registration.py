@@ -51,10 +51,13 @@ class Candidate:
         evaluation = Evaluation.from_json(read_bytes(folder.evaluation), str(folder.evaluation))
         return cls(workspace, trained, evaluation, load_dataset(workspace, trained.dataset, trained.dataset_digest))
 
-    @property
-    def card(self) -> str:
-        """The model card, Markdown."""
-        return model_card(self.trained, self.dataset, self.evaluation)
+    def card(self, model: str, verdict: Verdict | None = None) -> str:
+        """The model card, Markdown; `model` as of `model_card`."""
+        return model_card(self.trained, self.dataset, self.evaluation, verdict, model)
+
+    def write_verdict(self, verdict: Verdict, model: str | None = None) -> None:
+        """Put the verdict into the report and the card of the run's folder."""
+        write_verdict(self.workspace.run(self.trained.run), self.trained, self.dataset, self.evaluation, verdict, model)
 
 
 def register(workspace: Workspace, run: str, config: RegisterConfig) -> ModelVersion:
@@ -65,11 +68,12 @@ def register(workspace: Workspace, run: str, config: RegisterConfig) -> ModelVer
     so that one from which the alias was taken back by hand does not take it again.
 
     Raises:
-        ConfigError: the run was not trained or not evaluated.
+        ConfigError: the run was not trained or not evaluated, or the alias is MLflow's own.
         GateFailedError: the run fails the gate on its own; nothing is registered.
         RegistryError: the server did not answer; the same command goes on.
         ResumableError: another process has been registering this model for a quarter of an hour.
     """
+    tracking.refuse_reserved(config.alias)
     candidate = Candidate.load(workspace, run)
     name = config.model_name or candidate.trained.dataset
     doing = tracking.registry_errors(f"registering {name}", workspace)
@@ -78,12 +82,13 @@ def register(workspace: Workspace, run: str, config: RegisterConfig) -> ModelVer
         version = tracking.find_version(api, name, candidate.trained.generator.weights_sha256)
         champion = tracking.champion_version(api, name, config.alias)
         if version and _is_settled(version, champion, candidate.evaluation, config):
-            _repeat(candidate)
+            _repeat(candidate, version)
             return _record(candidate, version, champion, config.alias, unchanged=True)
         version, champion, verdict = _judge_and_move(candidate, name, config, version)
         # Last, so that a registration cut before here is judged again by the next call.
         judged = {f"{tracking.JUDGED_TAG}.{config.alias}": _judged(candidate.evaluation, config)}
-        version = tracking.tag_version(api, version, {**tracking.verdict_tags(verdict), **judged})
+        said = {**tracking.verdict_tags(verdict), tracking.FIGURES_TAG: tracking.figures_tag(candidate.evaluation)}
+        version = tracking.tag_version(api, version, {**said, **judged})
         return _record(candidate, version, champion, config.alias, unchanged=False)
 
 
@@ -117,6 +122,7 @@ def _judge_and_move(
         if not verdict.register:
             raise _refusal(candidate, verdict)
         version = _upload(candidate, name, version, verdict)
+        _write_card(candidate, version, verdict)
         if not verdict.promote or _same(version, champion):
             return version, champion, verdict
         by = "forced registration" if verdict.outcome == "forced" else "gate"
@@ -131,20 +137,29 @@ def _judge_and_move(
 
 def _write_down(candidate: Candidate, verdict: Verdict) -> None:
     """Into the log, the run's folder, its report and its card."""
-    folder = candidate.workspace.run(candidate.trained.run)
     for check in verdict.checks:
         log.log(logging.INFO if check.passed else logging.WARNING, "gate: %s", check.said)
     log.info("gate: %s", verdict.outcome)
-    write_atomic(folder.verdict, verdict.to_json())
-    write_verdict(folder, candidate.trained, candidate.dataset, candidate.evaluation, verdict)
+    write_atomic(candidate.workspace.run(candidate.trained.run).verdict, verdict.to_json())
+    candidate.write_verdict(verdict)
 
 
-def _repeat(candidate: Candidate) -> None:
+def _write_card(candidate: Candidate, version: MlflowVersion, verdict: Verdict) -> None:
+    """Name the version in the card: in the run's folder, in its MLflow run, and as the version's description."""
+    candidate.write_verdict(verdict, _named(version))
+    tracking.describe_version(candidate.workspace, version, candidate.card(_named(version), verdict))
+
+
+def _named(version: MlflowVersion) -> str:
+    return f"{version.name}/{version.version}"
+
+
+def _repeat(candidate: Candidate, version: MlflowVersion) -> None:
     """Put the verdict into the pages again, should they have been written anew."""
     folder = candidate.workspace.run(candidate.trained.run)
     if folder.verdict.exists():
         verdict = Verdict.from_json(read_bytes(folder.verdict), str(folder.verdict))
-        write_verdict(folder, candidate.trained, candidate.dataset, candidate.evaluation, verdict)
+        candidate.write_verdict(verdict, _named(version))
 
 
 def _refusal(candidate: Candidate, verdict: Verdict) -> GateFailedError:
@@ -233,7 +248,8 @@ def _upload(candidate: Candidate, name: str, version: MlflowVersion | None, verd
     run_id = _log_run(candidate, verdict)
     if version is not None:
         return version
-    source, package_sha256 = tracking.upload_model(workspace, run_id, trained, candidate.card)
+    card = candidate.card(name)  # the package is hashed and uploaded before there is a version
+    source, package_sha256 = tracking.upload_model(workspace, run_id, trained, card)
     tags = {
         tracking.RUN_TAG: trained.run,
         tracking.WEIGHTS_TAG: trained.generator.weights_sha256,
@@ -241,7 +257,7 @@ def _upload(candidate: Candidate, name: str, version: MlflowVersion | None, verd
         tracking.DATASET_TAG: trained.dataset_digest,
         "vgan.git_commit": trained.git_commit or "",
     }
-    return tracking.create_version(workspace, name, run_id, source, tags, candidate.card)
+    return tracking.create_version(workspace, name, run_id, source, tags, card)
 
 
 def _record(

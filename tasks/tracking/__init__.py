@@ -14,7 +14,6 @@ from tasks.tracking.runs import (
     finish_run,
     settings,
     sync_run,
-    upload_model,
 )
 from tasks.tracking.server import (
     best_effort,
@@ -27,6 +26,7 @@ from tasks.tracking.server import (
 from tasks.tracking.tags import (
     DATASET_TAG,
     EVALUATION_TAG,
+    FIGURES_TAG,
     FORCED_TAG,
     GATE_TAG,
     JUDGED_TAG,
@@ -37,14 +37,19 @@ from tasks.tracking.tags import (
     UPLOADED_TAG,
     VERDICT_TAG,
     WEIGHTS_TAG,
+    figures_of,
+    figures_tag,
     verdict_tags,
 )
+from tasks.tracking.uploads import upload_model
 from tasks.tracking.versions import (
     champion_version,
     create_version,
+    describe_version,
     downloaded,
     find_version,
     move_alias,
+    refuse_reserved,
     resolve,
     tag_version,
 )
@@ -52,6 +57,7 @@ from tasks.tracking.versions import (
 __all__ = [
     "DATASET_TAG",
     "EVALUATION_TAG",
+    "FIGURES_TAG",
     "FORCED_TAG",
     "GATE_TAG",
     "JUDGED_TAG",
@@ -67,13 +73,17 @@ __all__ = [
     "champion_version",
     "client",
     "create_version",
+    "describe_version",
     "downloaded",
     "experiment",
+    "figures_of",
+    "figures_tag",
     "find_run",
     "find_version",
     "finish_run",
     "impatient",
     "move_alias",
+    "refuse_reserved",
     "registry_errors",
     "resolve",
     "settings",

@@ -5,48 +5,23 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import mlflow
-import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Dataset as MlflowDataset
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
-from mlflow.models import ModelSignature
-from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from tasks.tracking.server import URI_VARIABLE, client
-from tasks.tracking.tags import DATASET_TAG, EVALUATION_TAG, RUN_TAG, UPLOADED_TAG, WEIGHTS_TAG, verdict_tags
+from tasks.tracking.tags import DATASET_TAG, EVALUATION_TAG, RUN_TAG, WEIGHTS_TAG, verdict_tags
 from vgan.config import IngestConfig, TrainConfig
 from vgan.records import Dataset, Evaluation, TrainedRun, Verdict
-from vgan.registry.package import ENTRY_FILE, build_package
 from vgan.workspace import RunFolder, Workspace
 
 SYSTEM = "system/"  # what MLflow shows on a page of its own
 METRICS_PER_CALL = 900  # MLflow takes at most 1000 in one call
-
-SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec(DataType.long, "num_videos")]),
-    params=ParamSchema(
-        [
-            ParamSpec("seed", DataType.long, 0),
-            ParamSpec("to_seed", DataType.long, -1),
-            ParamSpec("label", DataType.string, ""),
-            ParamSpec("frames", DataType.long, 0),
-            ParamSpec("fps", DataType.double, 0.0),
-            ParamSpec("truncation", DataType.double, 1.0),
-            ParamSpec("output", DataType.string, "array"),
-            ParamSpec("codec", DataType.string, "auto"),
-        ]
-    ),
-)
-INPUT_EXAMPLE = (pd.DataFrame({"num_videos": [1]}), {"seed": 0, "label": "", "output": "array", "frames": 0})
 
 
 def find_run(api: MlflowClient, experiment_id: str, run: str) -> str | None:
@@ -196,51 +171,3 @@ def _artifacts(folder: RunFolder) -> list[Path]:
         folder.metrics,
     ]
     return [path for path in files if path.exists()] + sorted(folder.samples.glob("*.*"))
-
-
-def upload_model(workspace: Workspace, run_id: str, trained: TrainedRun, card: str) -> tuple[str, str]:
-    """Package the generator and upload it as a logged model of the run; a repeated call finds the first upload.
-
-    Returns:
-        (uri of the logged model, sha256 of the package's index).
-    """
-    api = client(workspace)
-    weights = trained.generator.weights_sha256
-    # One tag for all three: two machines may train one run to weights that differ in the last bits.
-    uploaded = api.get_run(run_id).data.tags.get(UPLOADED_TAG, "").split()
-    if uploaded[:1] == [weights]:
-        return uploaded[2], uploaded[1]
-    with tempfile.TemporaryDirectory() as scratch:
-        package = Path(scratch) / "generator"
-        package_sha256 = build_package(workspace.run(trained.run).generator, card, package)
-        with mlflow.start_run(run_id=run_id), _no_bytecode():
-            info = mlflow.pyfunc.log_model(
-                name="generator",
-                python_model=str(ENTRY_FILE),
-                artifacts={"generator": str(package)},
-                signature=SIGNATURE,
-                input_example=INPUT_EXAMPLE,
-                pip_requirements=_requirements(),
-            )
-    api.set_tag(run_id, UPLOADED_TAG, f"{weights} {package_sha256} {info.model_uri}")
-    return info.model_uri, package_sha256
-
-
-@contextmanager
-def _no_bytecode() -> Iterator[None]:
-    """MLflow tries the model where it is about to be uploaded from, and Python would leave its own files there."""
-    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    try:
-        yield
-    finally:
-        sys.dont_write_bytecode = before
-
-
-def _requirements() -> list[str]:
-    """What the packaged model needs, at the versions of this process; c2pa-python signs, where it is installed."""
-    from importlib.metadata import version
-    from importlib.util import find_spec
-
-    names = ["mlflow", "torch", "numpy", "safetensors", "pydantic", "pandas", "ffmpeg-python"]
-    names += ["c2pa-python"] if find_spec("c2pa") else []
-    return [f"{name}=={version(name).partition('+')[0]}" for name in names]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+from typing import Any
 
-from vgan.records import Verdict
+from vgan.records import Evaluation, Verdict
 
 MOST_CHARACTERS = 5000  # of a tag's value
 
@@ -17,6 +19,7 @@ VERDICT_TAG = "vgan.verdict"
 UPLOADED_TAG = "vgan.uploaded"  # "<sha256 of the weights> <sha256 of the package> <uri of the logged model>"
 OUTCOME_TAG = "vgan.outcome"  # "promoted", "forced", "registered" or "refused"
 FORCED_TAG = "vgan.forced"  # names of the checks that a forced promotion overrode
+FIGURES_TAG = "vgan.figures"  # JSON: by figure, its value, score and floor, when the version was last judged
 GATE_TAG = "vgan.gate"  # JSON: by check, whether it passed, and its figures
 JUDGED_TAG = "vgan.judged"  # "<this>.<alias>": "<digest of the evaluation> <tolerance>"; set last
 MOVED_TAG = "vgan.moved"  # "<this>.<alias>": JSON of when this version was given the alias, by what, and who held it
@@ -32,3 +35,18 @@ def verdict_tags(verdict: Verdict) -> dict[str, str]:
         FORCED_TAG: " ".join(failed) if verdict.outcome == "forced" else "",
         GATE_TAG: json.dumps(checks),
     }
+
+
+def figures_tag(evaluation: Evaluation) -> str:
+    """Figures as the version keeps them: those of its run are another's once the run was trained again."""
+    figures = {m.name: [m.value, m.score, m.floor] for m in evaluation.metrics if math.isfinite(m.value)}
+    return json.dumps({name: [None if x is None else float(f"{x:.6g}") for x in row] for name, row in figures.items()})
+
+
+def figures_of(tags: dict[str, str]) -> dict[str, tuple[float, float | None, float | None]]:
+    """By figure, its value, score and floor, from a version's tags; {} when it was judged by an earlier vgan."""
+    try:
+        told: dict[str, list[Any]] = json.loads(tags.get(FIGURES_TAG, "{}"))
+        return {str(name): (float(value), score, floor) for name, (value, score, floor) in told.items()}
+    except (ValueError, TypeError, AttributeError):  # somebody else's words
+        return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,10 @@ from vgan.errors import ConfigError
 from vgan.records import GeneratorRecord
 from vgan.registry.package import PACKAGE_FOLDER, verify_model
 from vgan.workspace import Workspace
+
+CARD_FILE = "MODEL_CARD.md"
+DESCRIPTION_CHARACTERS = 5000  # which SQLite lets pass, and PostgreSQL does not
+REST_OF_CARD = f"\n\nThe whole card is {CARD_FILE} of this version's run.\n"
 
 
 def find_version(api: MlflowClient, model_name: str, weights_sha256: str) -> MlflowVersion | None:
@@ -43,7 +48,7 @@ def create_version(
     _create_model(api, model_name)
     model_id = source.removeprefix("models:/")
     made = api.create_model_version(
-        model_name, source, run_id=run_id, tags=tags, description=description, model_id=model_id
+        model_name, source, run_id=run_id, tags=tags, description=_shortened(description), model_id=model_id
     )
     first = find_version(api, model_name, tags[WEIGHTS_TAG]) or made
     if first.version != made.version:
@@ -71,6 +76,34 @@ def tag_version(api: MlflowClient, version: MlflowVersion, tags: dict[str, str])
         if version.tags.get(key) != value:
             api.set_model_version_tag(version.name, version.version, key, value)
     return api.get_model_version(version.name, version.version)
+
+
+def describe_version(workspace: Workspace, version: MlflowVersion, card: str) -> None:
+    """Make a card, which names the version, its description, and keep the whole of it with its MLflow run."""
+    api = client(workspace)
+    if version.run_id:
+        api.log_text(version.run_id, card, CARD_FILE)
+    if version.description != _shortened(card):
+        api.update_model_version(version.name, version.version, _shortened(card))
+
+
+def _shortened(card: str) -> str:
+    """The first sections of a card, as many as a description holds."""
+    sections = card.split("\n## ")
+    if len(card) <= DESCRIPTION_CHARACTERS:
+        return card
+    while len(shown := "\n## ".join(sections) + REST_OF_CARD) > DESCRIPTION_CHARACTERS and len(sections) > 1:
+        sections.pop()
+    return shown[:DESCRIPTION_CHARACTERS]
+
+
+def refuse_reserved(alias: str) -> None:
+    """Raise ConfigError for an alias that MLflow keeps for itself, and would refuse only when it is set."""
+    if alias == "latest" or re.fullmatch(r"v\d+", alias):
+        raise ConfigError(
+            f"{alias!r} can be no alias: MLflow keeps latest, v1, v2 and so on for itself.",
+            hint="Take another name, such as champion or staging.",
+        )
 
 
 def move_alias(api: MlflowClient, version: MlflowVersion, alias: str, before: MlflowVersion | None, by: str) -> bool:

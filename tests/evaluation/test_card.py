@@ -21,11 +21,23 @@ def test_it_names_data_use_limits_evaluation_marking_rights_and_how_to_call_it()
         *("## How to use it", "## Training data", "## Intended use", "## Limits", "## How it was evaluated"),
         *("## Copies of training clips", "## Synthetic content", "## Licence and rights"),
         *("trainedAlgorithmicMedia", "C2PA", "watermark", "vgan verify-media", "not FVD", made_dataset().digest()),
-        *("vgan sample --model models:/toys@champion", 'mlflow.pyfunc.load_model("models:/toys@champion")'),
+        *("vgan sample --model toys-1 ", "It is in no registry", "vgan register --run toys-1"),
     ):
         assert part in card, part
     for number, line in enumerate(card.splitlines()):
         assert not line.startswith("None"), number
+
+
+def test_a_registered_model_is_called_by_its_version_which_no_alias_takes_along() -> None:
+    dataset = made_dataset()
+    run = made_run(dataset)
+    evaluation = made_evaluation(dataset, run)
+    card = model_card(run, dataset, evaluation, model="birds/3")
+    assert card.startswith("# birds: a generator")
+    assert "vgan sample --model models:/birds/3 " in card and 'load_model("models:/birds/3")' in card
+    packaged = model_card(run, dataset, evaluation, model="birds")
+    assert "models:/birds/VERSION" in packaged and "`vgan models --name birds` says which VERSION that is" in packaged
+    assert "champion" not in card + packaged
 
 
 def test_every_figure_stands_there_with_floor_interval_score_and_meaning() -> None:

@@ -95,7 +95,7 @@ def test_what_cannot_be_made_is_the_callers_error_and_named(model, num, params, 
 
 
 def test_the_signature_offers_what_the_model_takes(model) -> None:
-    from tasks.tracking.runs import SIGNATURE
+    from tasks.tracking.uploads import SIGNATURE
 
     entry = type(model).load_context.__globals__
     assert {spec.name: spec.default for spec in SIGNATURE.params} == entry["DEFAULTS"]

@@ -71,3 +71,15 @@ def test_asking_where_nothing_was_registered_makes_no_database(workspace: Worksp
     with pytest.raises(ConfigError, match="Registered models: none"):
         promote(workspace, "toys", 1, "champion")
     assert not list(workspace.root.iterdir())
+
+
+@pytest.mark.parametrize("alias", ["latest", "v1", "v20"])
+def test_an_alias_that_mlflow_keeps_for_itself_is_refused_before_anything_is_asked(
+    workspace: Workspace, make_run, alias: str
+) -> None:
+    """It is a wrong name, which no server that answers again would take."""
+    with pytest.raises(ConfigError, match=alias):
+        promote(workspace, "toys", 1, alias)
+    with pytest.raises(ConfigError, match=alias):
+        registration.register(workspace, make_run("toys-1"), RegisterConfig(alias=alias))
+    assert not (workspace.root / "mlflow.db").exists()

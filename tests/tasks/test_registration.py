@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import py_compile
 import sys
@@ -11,9 +12,11 @@ import pytest
 from mlflow import MlflowClient
 
 from tasks import registration, tracking
+from tasks.listing import Figure, list_models
 from tasks.register import verdict_markdown
 from vgan.config import RegisterConfig
 from vgan.errors import ConfigError, CorruptDataError, GateFailedError, RegistryError
+from vgan.evaluation.card import model_card
 from vgan.evaluation.gate import decide
 from vgan.records import Dataset, Evaluation, Verdict
 from vgan.workspace import Workspace
@@ -102,6 +105,32 @@ def test_a_registration_that_was_cut_is_finished_by_the_next_call(workspace, mak
 
 def _connection_lost(*_: object, **__: object) -> None:
     raise ConnectionError("the server went away")
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("cut", ["finalize_logged_model", "set_tag"])
+def test_of_an_upload_that_was_cut_nothing_stays_and_one_that_was_finished_is_used(
+    workspace, make_run, monkeypatch, cut
+) -> None:
+    """FAULTS 40: however often an upload is tried, MLflow shows one model, which is that of the version."""
+    run, call = make_run("toys-1"), getattr(MlflowClient, cut)
+
+    def lost(*given: object, **named: object) -> object:
+        if cut == "set_tag" and given[2] != tracking.UPLOADED_TAG:
+            return call(*given, **named)
+        return _connection_lost()
+
+    with monkeypatch.context() as broken:
+        broken.setattr(MlflowClient, cut, lost)
+        with pytest.raises(RegistryError):
+            registration.register(workspace, run, CONFIG)
+    done = registration.register(workspace, run, CONFIG)
+    shown = tracking.client(workspace).search_logged_models([dataset_experiment(workspace)])
+    (version,) = tracking.client(workspace).search_model_versions("name='toys'")
+    assert len(shown) == 1 and shown[0].model_id in version.source
+    assert done.champion
+    uploads = list((workspace.root / "mlartifacts").rglob("weights.safetensors"))
+    assert len(uploads) == (1 if cut == "set_tag" else 2), "what was finished is not uploaded again"
 
 
 def test_a_run_that_is_not_there_or_not_evaluated_is_named(workspace: Workspace, make_run) -> None:
@@ -213,6 +242,33 @@ def test_an_unknown_model_is_answered_with_the_known_ones(workspace: Workspace, 
         assert "toys" in caught.value.hint
 
 
+@pytest.mark.e2e
+def test_the_card_names_the_version_wherever_it_is_and_a_description_stays_short_enough(
+    workspace, make_run, monkeypatch
+) -> None:
+    run = make_run("toys-1")
+    for name in ("create_model_version", "update_model_version"):
+        call = inspect.signature(once := getattr(MlflowClient, name))
+
+        def checked(*given, once=once, call=call, **named):
+            assert len(call.bind(*given, **named).arguments["description"]) <= 5000, "PostgreSQL takes no more"
+            return once(*given, **named)
+
+        monkeypatch.setattr(MlflowClient, name, checked)
+    monkeypatch.setattr(registration, "model_card", lambda *given: model_card(*given) + "\n## Long\n" + "x" * 5000)
+    done = registration.register(workspace, run, RegisterConfig(model_name="birds", alias="best"))
+    assert done.model_uri == "models:/birds/1"
+    version = tracking.resolve(workspace, "models:/birds@best")
+    logged = tracking.client(workspace).download_artifacts(done.mlflow_run_id, "MODEL_CARD.md", str(workspace.root))
+    described = str(version.description)
+    for card in (workspace.run(run).card.read_text(), Path(logged).read_text(), described):
+        assert "vgan sample --model models:/birds/1 " in card and "promoted to champion" in card
+        assert "models:/toys" not in card and "VERSION" not in card
+    assert "x" * 5000 in Path(logged).read_text() and "The whole card is MODEL_CARD.md" in described
+    with tracking.downloaded(workspace, version) as (package, _):
+        assert "models:/birds/VERSION" in (package / "MODEL_CARD.md").read_text()
+
+
 def test_one_run_trained_to_other_weights_is_uploaded_and_registered_anew(workspace, make_run, monkeypatch) -> None:
     registration.register(workspace, make_run("toys-1", figure=1.0, seed=1), CONFIG)
     known = Evaluation.from_json(workspace.run("toys-1").evaluation.read_bytes(), "known")
@@ -222,6 +278,8 @@ def test_one_run_trained_to_other_weights_is_uploaded_and_registered_anew(worksp
     version = tracking.resolve(workspace, other.model_uri)
     with tracking.downloaded(workspace, version) as (_, record):
         assert record.weights_sha256 == other.weights_sha256
+    shown = {line.version: line.figures["frechet"] for line in list_models(workspace, "toys")}
+    assert shown == {"1": Figure(1.0, 0.1, 0.1), "2": Figure(0.5, 0.1, 0.1)}, "each keeps its own figures"
 
 
 @pytest.mark.parametrize(

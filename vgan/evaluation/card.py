@@ -14,7 +14,9 @@ OUTCOMES = {
 }
 
 
-def model_card(run: TrainedRun, dataset: Dataset, evaluation: Evaluation, verdict: Verdict | None = None) -> str:
+def model_card(
+    run: TrainedRun, dataset: Dataset, evaluation: Evaluation, verdict: Verdict | None = None, model: str | None = None
+) -> str:
     """Markdown with data, use, limits, figures, the check for copies, marking, rights, and how to call the model.
 
     Args:
@@ -22,35 +24,20 @@ def model_card(run: TrainedRun, dataset: Dataset, evaluation: Evaluation, verdic
         dataset: the version it was evaluated on.
         evaluation: its figures.
         verdict: what the gate said; None before it was asked.
+        model: its version in the registry, "NAME/VERSION"; "NAME" while it is made; None when it is in none.
     """
     generator = run.generator
     classes = ", ".join(f"`{_plain(label)}`" for label in dataset.labels) or "none (unconditional)"
     label = f'"{_plain(dataset.labels[0])}"' if dataset.labels else '""'
     warnings = "".join(f"* Training warned: {_plain(warning)}.\n" for warning in run.warnings)
-    return f"""# {dataset.name}: a generator of short video clips
+    return f"""# {(model or dataset.name).partition("/")[0]}: a generator of short video clips
 
 A `{generator.family}` generative adversarial network ({run.config.preset} preset) that makes clips of
 {generator.frames} frames, {generator.width} x {generator.height} pixels, at {generator.fps:g} frames per second.
 Classes: {classes}. The same seed and class give the same clip on the same machine.
 
 {_verdict(verdict)}
-## How to use it
-With the `vgan` command:
-
-```sh
-vgan sample --model models:/{dataset.name}@champion --num 4 --seed 7 --out clips
-```
-
-or from Python, with MLflow's server in `MLFLOW_TRACKING_URI`; vgan itself is not needed, and nothing is unpickled:
-
-```python
-import mlflow, pandas
-model = mlflow.pyfunc.load_model("models:/{dataset.name}@champion")
-asked = pandas.DataFrame({{"num_videos": [4]}})
-clips = model.predict(asked, params={{"seed": 7, "label": {label}, "output": "array"}})
-# uint8 [4, {generator.frames}, {generator.height}, {generator.width}, 3]; "output": "mp4" gives files instead
-```
-
+{_use(run, model, label)}
 ## Training data
 Dataset `{dataset.name}`, version `{dataset.digest()}`{_other_version(run, dataset)}: {dataset.videos:,} videos,
 {dataset.clips("train"):,} clips for training and {dataset.clips("heldout"):,} held out, split by content so that copies
@@ -92,6 +79,41 @@ The weights were made from the videos of the dataset, and rights in those videos
 they make. `vgan inspect --name {dataset.name}` lists the licence and consent that was stated for each video; where it
 says none, none was stated. No rights are granted by this card.
 """
+
+
+def _use(run: TrainedRun, model: str | None, label: str) -> str:
+    """How to call it: by what names it for good, since an alias moves on to other versions."""
+    shape = run.generator
+    if model is None:
+        return f"""## How to use it
+In the workspace that it was trained in, with the `vgan` command:
+
+```sh
+vgan sample --model {run.run} --num 4 --seed 7 --out clips
+```
+
+It is in no registry; `vgan register --run {run.run}` asks the gate whether it may be.
+"""
+    name, _, version = model.partition("/")
+    which = f"\n`vgan models --name {name}` says which VERSION that is: the one of run `{run.run}`.\n"
+    uri = f"models:/{name}/{version or 'VERSION'}"
+    return f"""## How to use it
+With the `vgan` command:
+
+```sh
+vgan sample --model {uri} --num 4 --seed 7 --out clips
+```
+
+or from Python, with MLflow's server in `MLFLOW_TRACKING_URI`; vgan itself is not needed, and nothing is unpickled:
+
+```python
+import mlflow, pandas
+model = mlflow.pyfunc.load_model("{uri}")
+asked = pandas.DataFrame({{"num_videos": [4]}})
+clips = model.predict(asked, params={{"seed": 7, "label": {label}, "output": "array"}})
+# uint8 [4, {shape.frames}, {shape.height}, {shape.width}, 3]; "output": "mp4" gives files instead
+```
+{"" if version else which}"""
 
 
 def _other_version(run: TrainedRun, dataset: Dataset) -> str:

@@ -41,10 +41,18 @@ def write_pages(
 
 
 def write_verdict(
-    folder: RunFolder, run: TrainedRun, dataset: Dataset, evaluation: Evaluation, verdict: Verdict
+    folder: RunFolder,
+    run: TrainedRun,
+    dataset: Dataset,
+    evaluation: Evaluation,
+    verdict: Verdict,
+    model: str | None = None,
 ) -> None:
-    """Put into both documents what the gate said; a report that is not there, or of an older kind, stays as it is."""
-    write_atomic(folder.card, model_card(run, dataset, evaluation, verdict).encode())
+    """Put into both documents what the gate said, and into the card the version ("NAME/VERSION") that came of it.
+
+    A report that is not there, or of an older kind, stays as it is.
+    """
+    write_atomic(folder.card, model_card(run, dataset, evaluation, verdict, model).encode())
     try:
         page = with_verdict(read_bytes(folder.report).decode(), verdict) if folder.report.exists() else None
     except ValueError:
