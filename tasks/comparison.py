@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tasks.generation import generator_folder
 from vgan.errors import ConfigError, CorruptDataError
 from vgan.evaluation import rivals
+from vgan.generation.folder import refuse_file
 from vgan.records import Evaluation, GeneratorRecord
 from vgan.storage import read_bytes, write_atomic
 from vgan.workspace import Workspace
@@ -48,7 +49,7 @@ def compare(workspace: Workspace, models: tuple[str, str], out: Path, *, num: in
         seed: of the first pair.
 
     Raises:
-        ConfigError: no such model, no class in common, or more pairs than MOST.
+        ConfigError: no such model, no class in common, more pairs than MOST, or `out` is a file.
         RegistryError: the registry did not answer.
     """
     from vgan.evaluation.side_by_side import matched, shared_classes
@@ -56,6 +57,7 @@ def compare(workspace: Workspace, models: tuple[str, str], out: Path, *, num: in
 
     if not 1 <= num <= MOST or seed < 0:
         raise ConfigError(f"cannot compare {num} clips from seed {seed} on.", hint=f"At most {MOST} are seen at once.")
+    refuse_file(out)
     with generator_folder(workspace, models[0]) as one, generator_folder(workspace, models[1]) as other:
         samplers = [open_sampler(folder) for folder, _ in (one, other)]
         names = one[1], other[1]

@@ -51,7 +51,7 @@ def listed(out: Path) -> set[str]:
 
 
 def present(out: Path) -> set[str]:
-    return {path.name for path in out.iterdir() if not path.name.startswith(".")}
+    return {path.name for path in out.iterdir()}
 
 
 def test_every_film_is_marked_and_the_listing_says_of_which_model_seed_and_class_it_is(sampler, tmp_path) -> None:
@@ -189,6 +189,14 @@ def test_what_cannot_be_made_is_refused_before_anything_is_written(sampler, tmp_
 def test_settings_that_do_not_go_together_are_refused_by_name(values, named) -> None:
     with pytest.raises(ValidationError, match=named):
         SampleConfig(**values)
+
+
+@pytest.mark.parametrize("below", ["", "deeper/down"])
+def test_a_file_in_the_place_of_the_folder_is_named(sampler, tmp_path, below) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ConfigError, match="file is a file"):
+        write(sampler, tmp_path / "file" / below, num=1)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_label_leads_to_no_other_folder(tmp_path) -> None:

@@ -106,3 +106,6 @@ def test_a_model_that_is_not_there_is_named_before_anything_is_written(workspace
         compare(workspace, ("toys-1", "toys-9"), tmp_path / "out")
     assert "toys-1" in caught.value.hint
     assert not (tmp_path / "out").exists()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ConfigError, match="is a file"):
+        compare(workspace, ("toys-1", "toys-9"), tmp_path / "file" / "out")

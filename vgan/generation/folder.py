@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import IO, Any
 
+from ..errors import ConfigError
 from ..storage import atomic_file, lease, storage_errors, sweep_temporary
 
 LISTING_FILE = "samples.json"
@@ -29,9 +30,11 @@ def sample_folder(root: Path, names: Iterable[str]) -> Generator[IO[bytes]]:
         names: of all files that will be written, without the listing.
 
     Raises:
+        ConfigError: it is a file, or would lie in one.
         ResumableError: another process writes samples there.
         StorageError: the folder cannot be written.
     """
+    refuse_file(root)
     with lease(root / LEASE_FILE):
         sweep_temporary(root)
         earlier = sorted(_earlier(root))
@@ -46,6 +49,14 @@ def sample_folder(root: Path, names: Iterable[str]) -> Generator[IO[bytes]]:
             yield listing
         with storage_errors(root, "finishing"):
             (root / UNFINISHED_FILE).unlink()
+
+
+def refuse_file(folder: Path) -> None:
+    """Raise ConfigError when `folder`, or one that it would lie in, is a file."""
+    with storage_errors(folder, "looking for"):
+        file = next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None)
+    if file is not None:
+        raise ConfigError(f"{file} is a file, not a folder to write into.", hint="Name another folder.")
 
 
 def _earlier(root: Path) -> set[str]:

@@ -38,7 +38,10 @@ _ALGORITHMS = {
     **{"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"},
     **{"Ed25519PrivateKey": "ed25519", "RSAPrivateKey": "ps256"},
 }
-_HINT = f"Set {CERTIFICATE_VARIABLE} and {KEY_VARIABLE} to PEM files, or neither for a development certificate."
+_HINT = (
+    f"Name two PEM files by --certificate and --key, or by {CERTIFICATE_VARIABLE} and {KEY_VARIABLE}; "
+    "or neither, for a development certificate."
+)
 
 
 @dataclass(frozen=True)
