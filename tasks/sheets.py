@@ -35,9 +35,11 @@ def showing_samples(folder: RunFolder) -> Iterator[None]:
     watching.start()
     try:
         yield
-    finally:
+    except BaseException:  # whoever stops a run waits for nothing
         ended.set()
-        watching.join(CLOSING_SECONDS)
+        raise
+    ended.set()
+    watching.join(CLOSING_SECONDS)
 
 
 def _watch(folder: RunFolder, shown: Path | None, ended: threading.Event) -> None:
