@@ -115,7 +115,7 @@ def services(place: Place) -> tuple[Service, ...]:
             name="prefect",
             title="Prefect server",
             command=prefect,
-            env=env | place.database.for_prefect(),
+            env=LEASES_ON_DISK | env | place.database.for_prefect(),
             address=place.prefect,
             port=place.prefect_port,
             answers=partial(answers, f"{place.api}/health"),
