@@ -21,6 +21,9 @@ from vgan.workspace import ROOT_VARIABLE, Workspace
 Name = Literal["prefect", "mlflow", "worker", "training-worker"]
 POOL, TRAINING_POOL = "vgan", "vgan-train"
 HEARTBEAT_SECONDS = 30  # of a flow run, the least that Prefect takes
+# A server keeps the leases of slots in its memory unless told otherwise. When it is restarted they are lost, and a flow
+# that holds the only slot of its deployment is ended because it cannot renew its lease.
+LEASES_ON_DISK = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
 ANSWER_SECONDS = 15.0
 REPLY_SECONDS = 120.0  # of a small machine that is busy
 # The user's own, which would lead a service to other servers, or hand a flow the database's password.
