@@ -342,6 +342,7 @@ def test_equal_runs_have_equal_reports(made: Made, tmp_path: Path) -> None:
         (-0.0032, "-0.0032"),
         (0.00012, "0.0001"),
         (2e-6, "2e-06"),
+        (1e-15, "0.000"),
     ],
 )
 def test_figures_have_three_digits_that_count(value: float, text: str) -> None:

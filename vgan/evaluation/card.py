@@ -32,7 +32,7 @@ def model_card(
     warnings = "".join(f"* Training warned: {_plain(warning)}.\n" for warning in run.warnings)
     return f"""# {(model or dataset.name).partition("/")[0]}: a generator of short video clips
 
-A `{generator.family}` generative adversarial network ({run.config.preset} preset) that makes clips of
+A generative adversarial network (`{generator.family}`, preset `{run.config.preset}`) that makes clips of
 {generator.frames} frames, {generator.width} x {generator.height} pixels, at {generator.fps:g} frames per second.
 Classes: {classes}. The same seed and class give the same clip on the same machine.
 

@@ -122,7 +122,7 @@ def _originality(evaluation: Evaluation) -> Check:
         said += ", and there is no figure of it." if required else "."
         return Check(name=MEMORISATION, passed=not required, said=said)
     figure = found[0]
-    copies = figure.controls.get(COPIED, 0.0)  # a copy is at no distance
+    copies = round(figure.controls.get(COPIED, 0.0), 9)  # a copy is at no distance, but for rounding
     needed = copying_below(figure)
     figures = _kept(value=figure.value, needed=needed, floor=figure.floor, copied=copies)
     if copies >= figure.floor:

@@ -249,7 +249,7 @@ def worst_control(metric: Metric) -> str | None:
 def figure(value: float) -> str:
     """A number for a table, with about three digits that count."""
     size = abs(value)
-    if 0 < size < 0.0095:
+    if 1e-9 < size < 0.0095:  # below is rounding, such as the distance of a copy
         return f"{value:.4f}" if size >= 0.00005 else f"{value:.0e}"
     return f"{value:,.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.{2 if size >= 1 else 3}f}"
 
