@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flows.services import processes, runs, setup, state
-from flows.services.database import Database
+from flows.services.database import VARIABLE, Database
 from flows.services.servers import Name, Place, Service, answers, now, services
 from flows.services.state import Record, State
-from vgan.errors import ConfigError, ResumableError
+from vgan.errors import ConfigError, RegistryError, ResumableError
 from vgan.storage import lease
 from vgan.workspace import Workspace
 
@@ -155,6 +155,11 @@ def _choose(
     checkout, database = setup.find_checkout(), Database.chosen(workspace)
     asked = {"--host": host, "--prefect-port": prefect_port, "--mlflow-port": mlflow_port}
     if not any(known.process(name) for name in known.services):
+        if database.url is None and known.database not in ("", database.shown):
+            raise ConfigError(
+                f"the services of {workspace.root} kept what they know in {known.database}, and {VARIABLE} is not set.",
+                hint=f"Set it as before; or, for SQLite from now on, remove {state.folder(workspace)}/services.json.",
+            )
         # Where they were last is where people look for them.
         return Place(
             workspace,
@@ -244,7 +249,7 @@ def _stop(place: Place, names: Sequence[Name]) -> Down:
     # A server that has gone knows nothing of the runs; the automations judge them when it is back.
     asking = bool(workers) and answers(f"{place.api}/health")
     if asking:
-        with suppress(OSError, ValueError):
+        with suppress(RegistryError):
             cut = [run["id"] for run in runs.under_way(place)]
     for name in workers:
         log.info("stopping the %s", name)
@@ -256,7 +261,7 @@ def _stop(place: Place, names: Sequence[Name]) -> Down:
             killed.append(name)
     put_back = 0
     if asking:
-        with suppress(OSError, ValueError):
+        with suppress(RegistryError):
             put_back = runs.put_back(place, cut)
     for name in reversed([name for name in there if name in SERVERS]):
         log.info("stopping the %s server", name)

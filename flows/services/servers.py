@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from flows.cli.embedded import QUIET
 from flows.services.database import Database
+from vgan.errors import RegistryError
 from vgan.workspace import ROOT_VARIABLE, Workspace
 
 Name = Literal["prefect", "mlflow", "worker", "training-worker"]
@@ -168,20 +169,25 @@ def answers(url: str) -> bool:
 def is_online(api: str, pool: str) -> bool:
     """Whether this machine's worker of a pool told the server lately that it lives."""
     try:
-        known = ask(api, f"/work_pools/{pool}/workers/filter", {})
-    except (OSError, ValueError):
+        known = ask(api, f"/work_pools/{pool}/workers/filter", {}, seconds=ANSWER_SECONDS)
+    except RegistryError:
         return False
     return any(worker["name"] == _worker_name(pool) and worker["status"] == "ONLINE" for worker in known)
 
 
-def ask(api: str, path: str, body: Any) -> Any:
-    """What Prefect's API answers to a POST."""
+def ask(api: str, path: str, body: Any, *, seconds: float = REPLY_SECONDS) -> Any:
+    """What Prefect's API answers to a POST; raises RegistryError when it does not."""
     headers = {"Content-Type": "application/json"}
     if secret := os.environ.get("PREFECT_API_AUTH_STRING"):
         headers["Authorization"] = f"Basic {base64.b64encode(secret.encode()).decode()}"
     request = urllib.request.Request(api + path, json.dumps(body).encode(), headers)  # noqa: S310
-    with urllib.request.urlopen(request, timeout=REPLY_SECONDS) as answer:  # noqa: S310  (an address of our own)
-        return json.loads(answer.read() or b"null")
+    try:
+        with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310  (an address of our own)
+            return json.loads(answer.read() or b"null")
+    except (OSError, ValueError) as error:
+        raise RegistryError(
+            f"the Prefect server at {api} did not answer as it should: {error}", hint="Run the same command again."
+        ) from error
 
 
 def now() -> str:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from flows.services import machine, processes, runs, setup, state
+from flows.services.database import Database
 from flows.services.servers import Name, Place, Service
 from flows.services.state import Record
 from vgan.errors import ConfigError, CorruptDataError, ResumableError
@@ -181,6 +182,19 @@ def test_services_are_not_moved_while_they_run(toys: Toys, workspace: Workspace)
     assert machine.up(workspace).place.prefect_port == 4300, "where they were last"
     machine.down(workspace)
     assert machine.up(workspace, prefect_port=4301).place.prefect_port == 4301
+
+
+def test_a_forgotten_variable_does_not_lead_to_an_empty_database(
+    toys: Toys, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Database, "prepare", lambda _: None)
+    with monkeypatch.context() as set_once:
+        set_once.setenv("VGAN_DATABASE_URL", "postgresql://u:s3cret@h/d")
+        assert machine.up(workspace).place.database.url
+        machine.down(workspace)
+    with pytest.raises(ConfigError, match="PostgreSQL d on h") as told:
+        machine.up(workspace)
+    assert "VGAN_DATABASE_URL" in str(told.value) and "s3cret" not in str(told.value)
 
 
 def test_a_pid_that_somebody_else_got_is_neither_trusted_nor_stopped(toys: Toys, workspace: Workspace) -> None:
