@@ -94,7 +94,7 @@ def deployment_digest(place: Place) -> str:
     sources = (
         DEPLOYMENTS,
         "vgan/config.py",
-        *(f"flows/{path.name}" for path in place.checkout.glob("flows/*_flow.py")),
+        *(f"flows/{path.name}" for path in place.checkout.glob("flows/*.py")),
     )
     for source in sorted(sources):
         path = place.checkout / source
