@@ -142,7 +142,7 @@ def _look(known: State, service: Service, place: Place) -> Look:
         service.address if record else "",
         process.pid if process else None,
         record.since if record else "",
-        process is not None and service.answers(),
+        process is not None and record is not None and service.answers(record.since),
         str(path),
         last[0] if last else "",
     )
@@ -227,7 +227,7 @@ def _wait(place: Place, known: State, started: Sequence[Service]) -> None:
     """Wait until each of them answers; raises ResumableError with the last lines of one that does not."""
     end = time.monotonic() + START_SECONDS
     for service in started:
-        while not service.answers():
+        while not service.answers(known.services[service.name].since):
             ended = known.process(service.name) is None
             if ended or time.monotonic() >= end:
                 said = "\n".join(processes.last_lines(_log(place, service.name), LAST_LINES))

@@ -9,7 +9,7 @@ import sys
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +26,7 @@ HEARTBEAT_SECONDS = 30  # of a flow run, the least that Prefect takes
 # that holds the only slot of its deployment is ended because it cannot renew its lease.
 LEASES_ON_DISK = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
 ANSWER_SECONDS = 15.0
+WORKER_SILENT_SECONDS = 240
 REPLY_SECONDS = 120.0  # of a small machine that is busy
 # The user's own, which would lead a service to other servers, or hand a flow the database's password.
 LEFT_OUT = (
@@ -103,7 +104,7 @@ class Service:
     env: dict[str, str]
     address: str
     port: int | None
-    answers: Callable[[], bool]
+    answers: Callable[[str], bool]  # given when the process was started
 
 
 def services(place: Place) -> tuple[Service, ...]:
@@ -157,8 +158,8 @@ def _worker_name(pool: str) -> str:
     return f"{pool} on {os.uname().nodename}"
 
 
-def answers(url: str) -> bool:
-    """Whether a server answers at all."""
+def answers(url: str, since: str = "") -> bool:
+    """Whether a server answers at all, whenever it was started."""
     try:
         with urllib.request.urlopen(url, timeout=ANSWER_SECONDS):  # noqa: S310  (an address of our own)
             return True
@@ -166,13 +167,20 @@ def answers(url: str) -> bool:
         return False
 
 
-def is_online(api: str, pool: str) -> bool:
-    """Whether this machine's worker of a pool told the server lately that it lives."""
+def is_online(api: str, pool: str, since: str) -> bool:
+    """Whether this machine's worker of a pool has told the server lately, and after its start, that it lives.
+
+    Prefect takes a worker for gone after a minute and a half; on a busy machine its word may come later.
+    """
     try:
         known = ask(api, f"/work_pools/{pool}/workers/filter", {}, seconds=ANSWER_SECONDS)
     except RegistryError:
         return False
-    return any(worker["name"] == _worker_name(pool) and worker["status"] == "ONLINE" for worker in known)
+    told = [worker["last_heartbeat_time"] for worker in known if worker["name"] == _worker_name(pool)]
+    latest = max((datetime.fromisoformat(time) for time in told if time), default=None)
+    if latest is None or latest < datetime.fromisoformat(since):
+        return False
+    return datetime.now(UTC) - latest < timedelta(seconds=WORKER_SILENT_SECONDS)
 
 
 def ask(api: str, path: str, body: Any, *, seconds: float = REPLY_SECONDS) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,20 @@ def test_a_crash_before_the_beginning_is_not_tried_for_ever() -> None:
     (crashed,) = [made for made in _automations(60) if made.name == "vgan: go on with crashed runs"]
     counts = crashed.trigger.model_dump(mode="json")["match"]["prefect.run-count"]
     assert "0" not in counts and len(counts) == 4
+
+
+@pytest.mark.parametrize(
+    ("heartbeat", "fine"), [(-300.0, False), (-30.0, True), (-150.0, True), (-20.0, True), (None, False)]
+)
+def test_a_worker_is_fine_when_it_has_said_so_lately_and_after_its_start(
+    heartbeat: float | None, fine: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    time = None if heartbeat is None else (now + timedelta(seconds=heartbeat)).isoformat()
+    known = [
+        {"name": servers._worker_name("vgan"), "last_heartbeat_time": time, "status": "OFFLINE"},
+        {"name": "vgan on another machine", "last_heartbeat_time": now.isoformat(), "status": "ONLINE"},
+    ]
+    monkeypatch.setattr(servers, "ask", lambda *_, **__: known)
+    assert servers.is_online("http://here/api", "vgan", (now - timedelta(hours=1)).isoformat()) is fine
+    assert not servers.is_online("http://here/api", "vgan", now.isoformat()), "that was the one before it"
