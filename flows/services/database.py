@@ -19,6 +19,8 @@ VARIABLE = "VGAN_DATABASE_URL"
 SCHEMAS = ("prefect", "mlflow")
 SCHEMES = ("postgresql", "postgres")
 CONNECT_SECONDS = 20
+# On a busy machine Prefect's ten and five seconds end as "database is locked" or a refused call.
+PATIENT = {"PREFECT_SERVER_DATABASE_TIMEOUT": "60", "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "30"}
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,10 @@ class Database:
     def for_prefect(self) -> dict[str, str]:
         """The Prefect server's settings, which its command line would show to everybody on the machine."""
         if self.url is None:
-            return {}
+            return PATIENT
         parts = urlsplit(self.url)
         return {
+            **PATIENT,
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": urlunsplit(parts._replace(scheme="postgresql+asyncpg")),
             "PREFECT_SERVER_DATABASE_SQLALCHEMY_CONNECT_ARGS_SEARCH_PATH": "prefect,public",
         }

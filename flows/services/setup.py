@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 DEPLOYMENTS = "prefect.yaml"
 DEPLOY_SECONDS = 600.0
 LAST_LINES = 12
+DEPLOY_TRIES, BUSY = 3, "503 Service Unavailable"  # Prefect's word for a database that is locked
 GPU_SLOT = "gpu"
 
 
@@ -117,9 +118,9 @@ def deploy(place: Place) -> None:
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     # prefect.yaml takes the checkout's place from PWD, which does not follow the working directory by itself.
     env = place.environment() | {"PWD": str(place.checkout), "NO_COLOR": "1", "COLUMNS": "120"}
-    code = processes.finish(command, env=env, log=log, folder=place.checkout, seconds=DEPLOY_SECONDS)
-    if code:
-        said = "\n".join(processes.last_lines(log, LAST_LINES))
-        raise ConfigError(
-            f"deploying {place.checkout / DEPLOYMENTS} failed ({code}):\n{said}", hint=f"All of it: {log}"
-        )
+    tries = DEPLOY_TRIES
+    while code := processes.finish(command, env=env, log=log, folder=place.checkout, seconds=DEPLOY_SECONDS):
+        said, tries = "\n".join(processes.last_lines(log, LAST_LINES)), tries - 1
+        if BUSY not in said or not tries:
+            what = place.checkout / DEPLOYMENTS
+            raise ConfigError(f"deploying {what} failed ({code}):\n{said}", hint=f"All of it: {log}")

@@ -260,3 +260,32 @@ def test_only_a_checkout_can_be_deployed(tmp_path: Path, monkeypatch: pytest.Mon
     assert "checkout" in told.value.hint
     monkeypatch.chdir(root / "tests")
     assert setup.find_checkout() == root, "an installed package, called in a checkout"
+
+
+@pytest.mark.parametrize(
+    ("said", "tries", "fails"),
+    [
+        (["503 Service Unavailable", ""], 2, False),
+        (["503 Service Unavailable"] * 9, setup.DEPLOY_TRIES, True),
+        (["no such flow"] * 9, 1, True),
+    ],
+)
+def test_deploying_is_tried_again_only_when_the_database_was_busy(
+    said: list[str], tries: int, fails: bool, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[str] = []
+
+    def finish(*_: object, log: Path, **__: object) -> int:
+        called.append(said[len(called)])
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(called[-1])
+        return bool(called[-1])
+
+    monkeypatch.setattr(processes, "finish", finish)
+    place = Place(workspace, workspace.root, "127.0.0.1", 4311, 5311, Database(workspace))
+    if fails:
+        with pytest.raises(ConfigError, match=said[0]):
+            setup.deploy(place)
+    else:
+        setup.deploy(place)
+    assert len(called) == tries

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.services import database, servers
+from flows.services import servers
 from flows.services.automations import _automations
 from flows.services.database import Database
 from flows.services.servers import Place, services
@@ -102,7 +102,7 @@ def test_missing_drivers_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         Database(Workspace(tmp_path), URL).prepare()
     assert "postgres]" in told.value.hint
     Database(Workspace(tmp_path)).prepare()
-    assert not database.Database(Workspace(tmp_path)).for_prefect()
+    assert "PREFECT_SERVER_DATABASE_CONNECTION_URL" not in Database(Workspace(tmp_path)).for_prefect()
 
 
 @pytest.mark.parametrize(("visible", "count"), [("0,1,2", 3), ("", 1), ("GPU-1", 1)])
