@@ -81,9 +81,11 @@ def _known_server(config: IngestConfig) -> Any:
 def _dask(config: IngestConfig) -> Iterator[TaskRunner[Any]]:
     from prefect_dask.task_runners import DaskTaskRunner
 
-    workers = _local_workers(config)
-    here = {"n_workers": workers, "threads_per_worker": 1, "host": LOOPBACK, "dashboard_address": None}
-    with DaskTaskRunner(address=config.runner_address, cluster_kwargs=here) as runner:
+    options = None
+    if not config.runner_address:
+        workers = _local_workers(config)
+        options = {"n_workers": workers, "threads_per_worker": 1, "host": LOOPBACK, "dashboard_address": None}
+    with DaskTaskRunner(address=config.runner_address, cluster_kwargs=options) as runner:
         with _reaching(config):
             _ = runner.client  # connects
         yield runner
