@@ -66,7 +66,7 @@ def _ingest_on_cluster(
     from tasks import progress
 
     progress.listen(sink_of)
-    return ingest_flow(videos, name, config, workspace=str(workspace.root))
+    return ingest_flow(videos, name, retrain_after=None, config=config, workspace=str(workspace.root))
 
 
 @app.command()
