@@ -6,11 +6,13 @@ from collections.abc import Iterable
 
 from vgan.data.inspection.page import LEFT_OUT, duration, headline, listed
 from vgan.data.inspection.summary import DatasetSummary, Histogram
+from vgan.logs import one_line
 from vgan.progress import counted
 from vgan.records import IngestReport
 
 LABELS_SHOWN = 50
 BAR_LETTERS = 24
+MARKUP = set("\\`*_{}[]()<>#+!|~&$\"'")
 
 
 def summary_markdown(report: IngestReport, summary: DatasetSummary) -> str:
@@ -86,6 +88,9 @@ def _table(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def literal(text: str) -> str:
-    """Text in one line that neither Markdown nor HTML takes as anything but text."""
-    plain = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-    return "".join(c if c.isalnum() or c in " -,.%" else f"&#{ord(c)};" for c in plain)
+    """Text in one line that neither Markdown nor HTML takes as anything but text.
+
+    By backslashes: one of Prefect's two interfaces shows entities of HTML as they are written.
+    """
+    escaped = "".join(f"\\{c}" if c in MARKUP else c for c in one_line(text))
+    return escaped.replace("://", "\\://")  # no link

@@ -72,13 +72,13 @@ class Story:
         """The run is finished."""
         self._trained = run
         what = f"{run.clips / 1000:,.1f} kclips in {duration(run.seconds)} on {run.device}"
-        said = "; ".join([f"reused, trained before: {what}" if unchanged else what, *run.warnings])
-        self._tell("train", unchanged, f"{literal(said)}; run `{run.run}`")
+        self._tell("train", unchanged, f"{'reused, trained before: ' if unchanged else ''}{what}; run `{run.run}`")
 
     def evaluated(self, evaluation: Evaluation, unchanged: bool) -> None:
         """The figures are there."""
         self._evaluation = evaluation
-        said = summary(evaluation)
+        # The beginning is enough: one of Prefect's interfaces does not wrap a cell, and the rest is with the figures.
+        said = summary(evaluation).partition(". ")[0].partition(";")[0]
         self._tell("evaluate", unchanged, literal(f"reused: {said}" if unchanged else said))
 
     def registered(self, model: ModelVersion) -> None:
@@ -130,6 +130,7 @@ class Story:
         elif error is not None:
             parts.append("Start it again, or press Retry, and it goes on: a training from its newest checkpoint.")
         parts.append(self._table(error))
+        parts += [f"**Warning:** {literal(warning)}" for warning in (self._trained.warnings if self._trained else ())]
         if self._model:
             parts.append(f"**Verdict:** {literal(self._model.verdict)}")
         parts.append(self._links())

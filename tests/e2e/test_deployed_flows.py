@@ -236,7 +236,7 @@ def test_a_changed_dataset_emits_one_event_and_shows_what_it_consists_of(
     (rejected,) = json.loads(shown["rejected-videos"])
     assert rejected["video"] == "<script>.mp4"
     assert "█" in shown["dataset-summary"]
-    assert "<script" not in shown["dataset-summary"]
+    assert "<script" not in shown["dataset-summary"].replace("\\<", "")
 
     ingest()
     for path in late:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -228,20 +229,19 @@ def summary(workspace: Workspace) -> DatasetSummary:
 def test_the_summary_shows_hostile_text_as_text(summary: DatasetSummary) -> None:
     """FAULTS 46: neither Markdown nor HTML takes a name of the data as anything but text."""
     text = summary_markdown(report(), summary)
-    assert "<" not in text
-    assert "[a]" not in text
+    bare = re.sub(r"\\[^\w\s]", "", text)  # without what a backslash makes plain
+    assert "<" not in bare
+    assert "[a" not in bare
     assert "\x1b" not in text
-    assert "# no heading" not in text
-    cells = [line.count("|") for line in text.splitlines() if "alert" in line]
+    assert "# no heading" not in bare
+    cells = [line.count("|") for line in bare.splitlines() if "alert" in line]
     assert cells
     assert set(cells) <= {3, 5}, "no cell was split in two"
 
 
 def test_literal_text_is_itself_again_when_it_is_rendered() -> None:
-    import html
-
     printable = HOSTILE.replace("\x1b", "").replace("\n", "")
-    assert html.unescape(literal(printable)) == printable
+    assert re.sub(r"\\([^\w\s])", r"\1", literal(printable)) == printable
 
 
 def test_the_summary_says_what_was_done_and_draws_what_there_is(summary: DatasetSummary) -> None:
