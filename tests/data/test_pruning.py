@@ -20,6 +20,7 @@ from vgan.errors import ConfigError
 from vgan.pruning import Needs, Rule, prune_workspace
 from vgan.records import GeneratorRecord, TrainedRun, Verdict
 from vgan.storage import lease, write_atomic
+from vgan.training.plan import prepare
 from vgan.workspace import Workspace
 
 DAY = 24 * 3600.0
@@ -163,6 +164,18 @@ def test_caches_and_weights_that_nobody_used_lately_go(grown):
     assert {line.kind for line in done.going} == {
         "run", "dataset version", "shards", "waiting batch", "evaluation cache", "initial weights", "video copies"
     }  # fmt: skip
+
+
+def test_the_weights_that_an_unfinished_run_starts_from_stay_with_its_data(grown):
+    kept = grown.initial("c" * 64)
+    write_atomic(kept, b"weights")
+    aged(kept.parent, 20)
+    key = prepare(grown, load_dataset(grown, "made", digest_of(grown, 1)), TrainConfig(), "c" * 64)
+    done = prune_workspace(grown, RULE, Needs(), NOW, remove=True)
+    assert kept.exists() and whys(done)["made 1"] == f"run {key} needs it"
+    aged(grown.run(key).path, 9)
+    prune_workspace(grown, RULE, Needs(), NOW, remove=True)
+    assert not kept.exists() and left(grown) == (["r4"], [4])
 
 
 def test_at_least_one_stays(grown):
