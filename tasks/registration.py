@@ -68,7 +68,8 @@ def register(workspace: Workspace, run: str, config: RegisterConfig) -> ModelVer
     so that one from which the alias was taken back by hand does not take it again.
 
     Raises:
-        ConfigError: the run was not trained or not evaluated, or the alias is MLflow's own.
+        ConfigError: the run was not trained or not evaluated, its networks have changed since, or the alias is
+            MLflow's own.
         GateFailedError: the run fails the gate on its own; nothing is registered.
         RegistryError: the server did not answer; the same command goes on.
         ResumableError: another process has been registering this model for a quarter of an hour.
@@ -80,6 +81,8 @@ def register(workspace: Workspace, run: str, config: RegisterConfig) -> ModelVer
     with lease(workspace.model_lease(name), wait=TURN_SECONDS), doing:
         api = tracking.client(workspace)
         version = tracking.find_version(api, name, candidate.trained.generator.weights_sha256)
+        if version is None:
+            _refuse_other_networks(candidate.trained)
         champion = tracking.champion_version(api, name, config.alias)
         if version and _is_settled(version, champion, candidate.evaluation, config):
             _repeat(candidate, version)
@@ -90,6 +93,12 @@ def register(workspace: Workspace, run: str, config: RegisterConfig) -> ModelVer
         said = {**tracking.verdict_tags(verdict), tracking.FIGURES_TAG: tracking.figures_tag(candidate.evaluation)}
         version = tracking.tag_version(api, version, {**said, **judged})
         return _record(candidate, version, champion, config.alias, unchanged=False)
+
+
+def _refuse_other_networks(trained: TrainedRun) -> None:
+    from vgan.registry.own_code import refuse_other_networks  # torch
+
+    refuse_other_networks(trained.generator)
 
 
 def _judged(evaluation: Evaluation, config: RegisterConfig) -> str:

@@ -18,7 +18,7 @@ from vgan.config import RegisterConfig
 from vgan.errors import ConfigError, CorruptDataError, GateFailedError, RegistryError
 from vgan.evaluation.card import model_card
 from vgan.evaluation.gate import decide
-from vgan.records import Dataset, Evaluation, Verdict
+from vgan.records import Dataset, Evaluation, TrainedRun, Verdict
 from vgan.workspace import Workspace
 
 CONFIG = RegisterConfig()
@@ -141,6 +141,17 @@ def test_a_run_that_is_not_there_or_not_evaluated_is_named(workspace: Workspace,
         registration.register(workspace, "toys-1", CONFIG)
     assert "vgan evaluate" in caught.value.hint
     assert "toys-1" in caught.value.hint
+
+
+def test_a_run_whose_networks_have_changed_since_is_not_registered(workspace: Workspace, make_run) -> None:
+    """Its package would bring today's code, which refuses its weights."""
+    folder = workspace.run(make_run("toys-1"))
+    trained = TrainedRun.from_json(folder.record.read_bytes(), "run")
+    older = trained.generator.model_copy(update={"family_version": 0})
+    folder.record.write_bytes(trained.model_copy(update={"generator": older}).to_json())
+    with pytest.raises(ConfigError, match=r"version 0 of the r3 networks.*no code of theirs"):
+        registration.register(workspace, "toys-1", CONFIG)
+    assert versions(workspace) == 0 and not folder.verdict.exists()
 
 
 def test_the_version_links_to_a_run_with_its_parameters_lineage_and_curves(workspace, make_run, dataset) -> None:

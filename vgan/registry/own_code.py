@@ -44,6 +44,16 @@ def open_sampler(folder: Path, device: str = "cpu") -> Sampler:
     return PackagedSampler(folder, device)
 
 
+def refuse_other_networks(record: GeneratorRecord) -> None:
+    """Raise ConfigError when a package made now would bring code that cannot use these weights."""
+    if not _is_of_today(record):
+        raise ConfigError(
+            f"run {record.run} has weights for version {record.family_version} of the {record.family} networks, which "
+            "have changed since: this vgan has no code of theirs to register with them.",
+            hint=f"Register it with the vgan that trained it ({record.vgan_version}), or train again.",
+        )
+
+
 def _is_of_today(record: GeneratorRecord) -> bool:
     kind = FAMILIES.get(record.family)
     return kind is not None and kind.version == record.family_version
