@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -132,7 +133,9 @@ class Story:
         parts.append(self._table(error))
         parts += [f"**Warning:** {literal(warning)}" for warning in (self._trained.warnings if self._trained else ())]
         if self._model:
-            parts.append(f"**Verdict:** {literal(self._model.verdict)}")
+            # A line for each sentence: a long paragraph leaves the page of one of Prefect's interfaces.
+            said = re.split(r"(?<=\.) (?=[A-Z])", self._model.verdict)
+            parts += ["**Verdict:**", "\n".join(f"* {literal(sentence)}" for sentence in said)]
         parts.append(self._links())
         if self._model and (sheet := sheet_jpeg(self.workspace.run(self._model.run).contact_sheet)):
             picture = base64.b64encode(sheet).decode()
@@ -176,7 +179,8 @@ class Story:
 
         links = [f"[{text}]({url})" for text, url in run_links(self.workspace, self._model).items()]
         report = self.workspace.run(self._model.run).report
-        return "\n".join(f"* {line}" for line in [*links, f"Report on the machine that ran this: `{report}`"])
+        lines = [*links, f"Report on the machine that ran this: `{report}`"]
+        return "\n".join(["**Where to look:**", "", *(f"* {line}" for line in lines)])
 
 
 @contextmanager

@@ -106,7 +106,7 @@ def test_the_story_has_every_stage_the_verdict_and_a_small_picture(
     assert all(row[1].endswith(" s") for row in table.values())
     assert "1,240 training clips" in table["ingest"][2] and "2 videos rejected" in table["ingest"][2]
     assert made.run.run in table["train"][2] and "models:/toys/4" in table["register"][2]
-    assert "**Verdict:** It beats the champion." in text
+    assert "**Verdict:**\n\n* It beats the champion.\n" in text
     assert str(made.folder.report) in text and "](http" not in text, "no server of MLflow, no link"
     assert "](data:image/jpeg;base64," in text and len(text) < 2 * MOST_BYTES
     report = told.report()
