@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+SILENCE = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"  # it would print a run's address, password and all, among results
 DATABASE = "mlflow.db"  # in the workspace, when no server is named
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # seconds
 
@@ -30,6 +31,7 @@ def tracking_uri(workspace: Workspace) -> str:
 
 def client(workspace: Workspace) -> MlflowClient:
     """A client of the workspace's tracking server and registry."""
+    os.environ[SILENCE] = "true"
     asked, uri = os.environ.get(URI_VARIABLE), tracking_uri(workspace)
     mlflow.set_tracking_uri(uri)
     if asked is None:
