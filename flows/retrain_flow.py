@@ -20,7 +20,7 @@ from tasks.register import register
 from tasks.story import telling
 from tasks.train import train
 from vgan.config import EvaluateConfig, IngestConfig, RegisterConfig, TrainConfig
-from vgan.records import RetrainReport
+from vgan.records import IngestReport, RetrainReport
 from vgan.workspace import Workspace
 
 
@@ -51,7 +51,8 @@ def retrain(
     root = str(Workspace.open(workspace).root)
     with telling(root, name) as story:
         # What comes here is trained on here, and announced to nobody.
-        report = ingest(videos, name, retrain_after=None, config=ingest_config, workspace=root)
+        ingested = ingest(videos, name, retrain_after=None, config=ingest_config, workspace=root)
+        report = IngestReport.model_validate(ingested)  # when the run is tried again, Prefect returns plain JSON
         story.ingested(report)
         trained, unchanged = train(root, name, train_config, report.dataset_digest)
         story.trained(trained, unchanged)
