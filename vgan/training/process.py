@@ -32,6 +32,7 @@ from ..workspace import RunFolder, Workspace
 from .childs_log import ChildsLog
 from .heartbeat import Listener
 from .initial import adopt
+from .machine import MachineLog
 from .nodes import Company, gather, join, node_rank
 from .plan import RunConfig, prepare, read_budget, read_config, resolve, run_key
 from .ranks import Ranks, check_share, count_processes
@@ -212,9 +213,11 @@ class Attempt:
         return gather(config, self.folder.path.name, batch, processes), processes
 
     def _watch(self, child: Ranks) -> None:
+        machine = MachineLog(self.folder)
         while child.poll() is None:
             self._deliver()
             self._hand_on()
+            machine.look()
             time.sleep(POLL_SECONDS)
         self._deliver()
         self._hand_on()
