@@ -364,6 +364,29 @@ class TrainConfig(Spec):
         description="Training processes on this machine, each with its share of the batch; empty takes one for each "
         "GPU.",
     )
+    nodes: int = Field(
+        default=1,
+        title="Machines",
+        ge=1,
+        le=1024,
+        description="Machines that train together, all with the same workspace; each runs the same command with "
+        "VGAN_NODE_RANK set, from 0.",
+    )
+    rendezvous: str | None = Field(
+        default=None,
+        title="Meeting place of the machines",
+        pattern=r"^([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}$",
+        description="Where several machines meet, as HOST:PORT: an address of the one with VGAN_NODE_RANK=0 and a free "
+        "port of its own.",
+    )
+
+    @model_validator(mode="after")
+    def _check_nodes(self) -> TrainConfig:
+        if self.nodes > 1 and self.rendezvous is None:
+            raise ValueError("`nodes` of more than one machine need a place to meet: set `rendezvous`")
+        if self.rendezvous is not None and not 0 < int(self.rendezvous.rpartition(":")[2]) < 1 << 16:
+            raise ValueError(f"`rendezvous` {self.rendezvous} has no port between 1 and 65535")
+        return self
 
 
 class EvaluateConfig(Spec):

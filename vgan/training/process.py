@@ -213,11 +213,12 @@ class Attempt:
         return gather(config, self.folder.path.name, batch, processes), processes
 
     def _watch(self, child: Ranks) -> None:
-        machine = MachineLog(self.folder)
+        machine = None if self.part else MachineLog(self.folder)
         while child.poll() is None:
             self._deliver()
             self._hand_on()
-            machine.look()
+            if machine:
+                machine.look()
             time.sleep(POLL_SECONDS)
         self._deliver()
         self._hand_on()
