@@ -27,7 +27,11 @@ def _unfinished(place: Place, **more: Any) -> list[dict[str, Any]]:
 
 
 def put_back(place: Place, ids: list[str]) -> int:
-    """Schedule again those of the runs that did not end by themselves; the next worker goes on with them."""
+    """Schedule again those of the runs that did not end by themselves; the next worker goes on with them.
+
+    Returns:
+        How many wait now; an automation may have put some of them back before.
+    """
     if not ids:
         return 0
     known = ask(place.api, "/flow_runs/filter", {"flow_runs": {"id": {"any_": ids}}, "limit": MOST})
@@ -36,7 +40,7 @@ def put_back(place: Place, ids: list[str]) -> int:
     again = {"type": "SCHEDULED", "name": "AwaitingRetry", "message": message}
     for run in cut:
         ask(place.api, f"/flow_runs/{run}/set_state", {"state": again, "force": True})
-    return len(cut)
+    return len(cut) + sum(run["state_type"] == "SCHEDULED" for run in known)
 
 
 def expect_signs_of_life(place: Place) -> None:
