@@ -46,10 +46,11 @@ def check_decoder() -> Finding:
         return Finding("decoder", "missing", error.message, error.hint)
     worker.stop()
     worker.end()
-    import av
+    from vgan.media.stream import bundled_ffmpeg
 
-    detail = f"PyAV {version('av')}, with an FFmpeg of its own, {av.ffmpeg_version_info}"
-    if _older_than_sound(av.ffmpeg_version_info):
+    bundled = bundled_ffmpeg()
+    detail = f"PyAV {version('av')}, with an FFmpeg of its own, {bundled}"
+    if _older_than_sound(bundled):
         return Finding("decoder", "warning", f"{detail}: {_OLD}", "Install a newer one: pip install --upgrade av")
     return Finding("decoder", "ok", detail)
 

@@ -51,6 +51,11 @@ _GUARDS = {
 av.logging.set_level(av.logging.PANIC)
 
 
+def bundled_ffmpeg() -> str:
+    """Version of the FFmpeg inside PyAV, as it names itself."""
+    return av.ffmpeg_version_info
+
+
 class VideoError(Exception):
     """A video that cannot be used: a reason code, and one line for a person of at most 300 characters."""
 
