@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -49,6 +51,21 @@ def wait_until_answers(url: str, process: subprocess.Popen[bytes], log: Path, se
         except OSError:
             time.sleep(0.3)
     raise AssertionError(f"{url} never answered:\n{log.read_text()[-3000:]}")
+
+
+def ask_server(url: str, body: dict[str, Any] | None = None, method: str | None = None, seconds: float = 120) -> Any:
+    """What a server answers, None where it answers nothing; a busy one (503: its database is locked) is asked again."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.loads(answer.read() or "null")
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or time.monotonic() > end:
+                raise
+        time.sleep(1)
 
 
 def vgan(*arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None, code: int = 0) -> dict:

@@ -9,15 +9,13 @@ import signal
 import sqlite3
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
-from processes import BIN, ROOT, clean_env, free_port, running, wait_until_answers
+from processes import BIN, ROOT, ask_server, clean_env, free_port, running, wait_until_answers
 
 from flows.services.servers import LEASES_ON_DISK
 
@@ -110,17 +108,7 @@ class Served:
                 print(log.read_text()[-6000:])
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.api + path, data, {"Content-Type": "application/json"})
-        end = time.monotonic() + SECONDS
-        while True:
-            try:
-                with urllib.request.urlopen(request, timeout=60) as answer:
-                    return json.load(answer)
-            except urllib.error.HTTPError as error:
-                if error.code != 503 or time.monotonic() > end:  # its database is busy
-                    raise
-            time.sleep(1)
+        return ask_server(self.api + path, body, seconds=SECONDS)
 
     def workspace(self, folder: Path) -> Path:
         """A workspace of one test, which has the dataset already."""

@@ -6,14 +6,13 @@ import json
 import shutil
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import BIN, ROOT, clean_env, free_port, running, vgan, wait_until_answers
+from processes import BIN, ROOT, ask_server, clean_env, free_port, running, vgan, wait_until_answers
 
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 POOLS = ("vgan", "vgan-train")
@@ -42,20 +41,13 @@ class Deployed:
         return done.stdout
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.api + path, timeout=30) as answer:
-            return json.load(answer)
+        return ask_server(self.api + path)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        request = urllib.request.Request(
-            self.api + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+        return ask_server(self.api + path, body)
 
     def patch(self, path: str, body: dict[str, Any]) -> None:
-        content = {"Content-Type": "application/json"}
-        request = urllib.request.Request(self.api + path, json.dumps(body).encode(), content, method="PATCH")
-        urllib.request.urlopen(request, timeout=30).close()
+        ask_server(self.api + path, body, "PATCH")
 
     def triggered(self, deployment_id: str, seconds: float = 120) -> dict[str, Any]:
         """The run of a deployment that an event started; waits until there is one."""

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from postgres import PASSWORD, postgresql, programs
-from processes import BIN, clean_env, free_port, vgan
+from processes import BIN, ask_server, clean_env, free_port, vgan
 
 INGEST = {"frames": 4, "height": 16, "width": 16, "labels": "folder"}
 TRAIN = {"preset": "tiny", "budget": "6kclips", "batch": 8, "threads": 1, "checkpoints": 1000, "device": "cpu"}
@@ -48,10 +48,7 @@ class Machine:
         return {one["name"]: one for one in found["services"]}
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        content = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.api + path, content, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            return json.loads(answer.read() or b"null")
+        return ask_server(self.api + path, body)
 
     def start(self, deployment: str, parameters: dict[str, Any]) -> str:
         found = self.ask(f"/deployments/name/{deployment}")
