@@ -46,6 +46,7 @@ def prepare_prefect() -> None:
     logging.getLogger("prefect.flow_runs").addFilter(WithoutTraceback())
     if get_current_settings().api.url:
         return
+    get_current_settings().home.mkdir(parents=True, exist_ok=True)  # or the server would fail without a word
     before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINAL_SIGNALS)
     try:
         with mortal_servers():
