@@ -99,29 +99,13 @@ def mlflow_server(folder):
 def test_a_whole_run_leaves_no_secret_anywhere(workspace, videos, tmp_path):
     """FAULTS 45: not in a byte of workspace, report, model, MLflow's and Prefect's databases, logs and messages."""
     home = tmp_path / "prefect"
-    patient = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": 400}
-    auth = {
-        "PREFECT_HOME": home,
-        **patient,
-        "PREFECT_API_AUTH_STRING": "admin:canary-of-prefect",
-        "PREFECT_API_KEY": "",
-    }
-    quick = ("--budget", "1kclips", "--evaluate-clips", "16", "--evaluate-bootstrap", "20", "--threads", "1")
-    place = (
-        "--videos",
-        videos,
-        "--name",
-        "shapes",
-        "--follow-outside",
-        "--frames",
-        "8",
-        "--height",
-        "32",
-        "--width",
-        "32",
-    )
+    auth = {"PREFECT_HOME": home, "PREFECT_API_AUTH_STRING": "admin:canary-of-prefect", "PREFECT_API_KEY": ""}
+    auth["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = 400
+    quick = "--budget 1kclips --evaluate-clips 16 --evaluate-bootstrap 20 --threads 1"
+    clips = "--follow-outside --frames 8 --height 32 --width 32 --heldout 0.5"
+    place = ("--videos", videos, "--name", "shapes", *clips.split(), *quick.split())
     with mlflow_server(tmp_path / "mlflow") as url:
-        runs = [vgan(workspace, "run", *place, *quick, **auth, MLFLOW_TRACKING_URI=url)]
+        runs = [vgan(workspace, "run", *place, **auth, MLFLOW_TRACKING_URI=url)]
         assert runs[0].returncode == 0, runs[0].stderr[-3000:].decode()
         runs.append(vgan(workspace, "sample", "--model", "models:/shapes@champion", "--out", tmp_path / "samples",
                          "--num", "1", **auth, MLFLOW_TRACKING_URI=url))  # fmt: skip
