@@ -6,8 +6,8 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,6 +21,7 @@ from vgan.progress import Progress as ProgressSink
 
 err = Console(stderr=True)
 out = Console()
+_for_json: TextIO | None = None  # standard output, while nothing else may be written to it
 
 
 def setup_logging() -> None:
@@ -80,10 +81,23 @@ def clock(seconds: float | None) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
+@contextmanager
+def json_alone() -> Iterator[None]:
+    """Keep standard output for `print_json`: what a library prints there goes to standard error."""
+    global _for_json  # noqa: PLW0603
+    _for_json = sys.stdout
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _for_json = None
+
+
 def print_json(value: dict[str, Any]) -> None:
     """One JSON object on standard output."""
-    sys.stdout.write(json.dumps(value, allow_nan=False) + "\n")
-    sys.stdout.flush()
+    output = _for_json or sys.stdout
+    output.write(json.dumps(value, allow_nan=False) + "\n")
+    output.flush()
 
 
 def print_table(title: str, rows: list[tuple[str, ...]], headings: tuple[str, ...]) -> None:

@@ -6,6 +6,7 @@ import functools
 import os
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -42,17 +43,23 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
         as_json = bool(arguments.get("as_json"))
         try:
-            command(**arguments)
-        except VganError as error:
-            _fail(error, as_json)
-        except KeyboardInterrupt:
-            _fail(ResumableError("interrupted.", hint="What was committed stays; the same command goes on."), as_json)
+            with console.json_alone() if as_json else nullcontext():
+                _answered(command, arguments, as_json)
         finally:
             # Whoever calls a command as a function keeps the answers to signals that were there before.
             for number, handler in before.items():
                 signal.signal(number, handler or signal.SIG_DFL)
 
     return call
+
+
+def _answered(command: Callable[..., None], arguments: dict[str, Any], as_json: bool) -> None:
+    try:
+        command(**arguments)
+    except VganError as error:
+        _fail(error, as_json)
+    except KeyboardInterrupt:
+        _fail(ResumableError("interrupted.", hint="What was committed stays; the same command goes on."), as_json)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -105,3 +105,18 @@ def test_what_is_published_is_fetched_into_a_workspace_that_is_not_there(
     assert Workspace.open(tmp_path / "new", missing="refuse").published == "s3://bucket/datasets"
     assert Workspace.open(tmp_path / "new", write=False).published == "s3://bucket/datasets"
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_library_prints_does_not_reach_the_json(capfd: pytest.CaptureFixture[str]) -> None:
+    from flows.cli import console
+    from flows.cli.guard import guarded
+
+    @guarded
+    def command(as_json: bool) -> None:
+        print("(raylet) a worker died")
+        console.print_json({"ok": True})
+
+    command(as_json=True)
+    written = capfd.readouterr()
+    assert json.loads(written.out) == {"ok": True}
+    assert "raylet" in written.err
