@@ -7,9 +7,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from prefect.states import Failed
+from prefect.exceptions import TerminationSignal
+from prefect.states import Cancelled, Failed
 
+from tasks import cancellation
 from tasks.dataset_summary import literal
+from tasks.orphaned import outlive_the_worker
 from tasks.showing import Page
 from vgan.errors import VganError
 from vgan.logs import one_line
@@ -35,8 +38,14 @@ def explained(body: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(body)
     def call(*arguments: P.args, **named: P.kwargs) -> T:
+        outlive_the_worker()
         try:
             return body(*arguments, **named)
+        except TerminationSignal:
+            if not cancellation.is_cancelled():
+                raise
+            cancelled: Any = Cancelled(message=cancellation.SAID)
+            return cancelled
         except VganError as error:
             show(error)
             failed: Any = Failed(message=one_line(str(error))[:MOST_LETTERS], data=error)
