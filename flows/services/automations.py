@@ -7,7 +7,7 @@ has crashed is scheduled again, and goes on from what is committed: batches, che
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.services.servers import POOL, TRAINING_POOL
 
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 # Our workers' runs say it every half a minute, others, as Prefect has it, every three minutes; and one may be lost.
 SILENT_SECONDS = 420
 UNSTARTED_SECONDS = 600
+# The worker tells of a killed process twice, some seconds apart: the second word would crash the next attempt.
+CRASHED_SECONDS = 30
 CANCELLING_SECONDS = 180
 MOST_STARTS = 5  # of a run that crashes each time; then it is left to a person
 
 HEARTBEAT = "prefect.flow-run.heartbeat"
 STATES = ("Completed", "Failed", "Crashed", "Cancelled", "Paused", "Suspended", "Scheduled", "AwaitingRetry")
+AT_WORK = ("Pending", "Running", "Cancelling")
 ENDED_OR_WAITING = {f"prefect.flow-run.{state}" for state in STATES}
 
 
@@ -48,9 +51,10 @@ def _automations(silent_seconds: float) -> list[AutomationCore]:
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
     from prefect.events.schemas.events import ResourceSpecification
 
-    def absence(after: str, expect: set[str], seconds: float) -> EventTrigger:
+    def absence(after: str, expect: set[str], seconds: float, **narrowed: Any) -> EventTrigger:
+        every: dict[str, Any] = {"match": ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})}
         return EventTrigger(
-            match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+            **(every | narrowed),
             for_each={"prefect.resource.id"},
             after={f"prefect.flow-run.{after}"},
             expect=expect,
@@ -59,7 +63,10 @@ def _automations(silent_seconds: float) -> list[AutomationCore]:
             within=timedelta(seconds=seconds),
         )
 
-    crashed = EventTrigger(
+    crashed = absence(
+        "Crashed",
+        {f"prefect.flow-run.{state}" for state in (*AT_WORK, *STATES) if state != "Crashed"},
+        CRASHED_SECONDS,
         match=ResourceSpecification(
             {
                 "prefect.resource.id": "prefect.flow-run.*",
@@ -70,10 +77,6 @@ def _automations(silent_seconds: float) -> list[AutomationCore]:
         match_related=ResourceSpecification(
             {"prefect.resource.role": "work-pool", "prefect.resource.name": [POOL, TRAINING_POOL]}
         ),
-        expect={"prefect.flow-run.Crashed"},
-        posture=Posture.Reactive,
-        threshold=1,
-        within=timedelta(0),
     )
 
     def change(to: StateType, message: str, *, name: str | None = None, force: bool = False) -> list[ActionTypes]:

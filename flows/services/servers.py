@@ -24,7 +24,11 @@ POOL, TRAINING_POOL = "vgan", "vgan-train"
 HEARTBEAT_SECONDS = 30  # of a flow run, the least that Prefect takes
 # A server keeps the leases of slots in its memory unless told otherwise. When it is restarted they are lost, and a flow
 # that holds the only slot of its deployment is ended because it cannot renew its lease.
-LEASES_ON_DISK = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
+# Its automations would lose what happened while its database was locked.
+SERVER_SETTINGS = {
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "flows.services.ordering",
+}
 ANSWER_SECONDS = 15.0
 WORKER_SILENT_SECONDS = 240
 REPLY_SECONDS = 120.0  # of a small machine that is busy
@@ -120,7 +124,7 @@ def services(place: Place) -> tuple[Service, ...]:
             name="prefect",
             title="Prefect server",
             command=prefect,
-            env=LEASES_ON_DISK | env | place.database.for_prefect(),
+            env=SERVER_SETTINGS | env | place.database.for_prefect(),
             address=place.prefect,
             port=place.prefect_port,
             answers=partial(answers, f"{place.api}/health"),

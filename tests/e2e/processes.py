@@ -54,7 +54,10 @@ def wait_until_answers(url: str, process: subprocess.Popen[bytes], log: Path, se
 
 
 def ask_server(url: str, body: dict[str, Any] | None = None, method: str | None = None, seconds: float = 120) -> Any:
-    """What a server answers, None where it answers nothing; a busy one (503: its database is locked) is asked again."""
+    """What a server answers, None where it answers nothing.
+
+    A busy one is asked again until the seconds are over: its database is locked (503), or it does not answer in time.
+    """
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
     end = time.monotonic() + seconds
@@ -64,6 +67,9 @@ def ask_server(url: str, body: dict[str, Any] | None = None, method: str | None 
                 return json.loads(answer.read() or "null")
         except urllib.error.HTTPError as error:
             if error.code != 503 or time.monotonic() > end:
+                raise
+        except OSError:
+            if time.monotonic() > end:
                 raise
         time.sleep(1)
 

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import psutil
 from processes import BIN, ROOT, ask_server, clean_env, free_port, running, wait_until_answers
 
-from flows.services.servers import LEASES_ON_DISK
+from flows.services.servers import SERVER_SETTINGS
 
 SECONDS = 900  # at most, on a machine that is busy
 SILENT_SECONDS = 45  # a heartbeat comes every half a minute, which is the least that Prefect takes
@@ -27,12 +28,17 @@ TRAIN = {"budget": "0.2kclips", "batch": 4, "threads": 1, "preset": "tiny", "dev
 EVALUATE = {"clips": 16, "bootstrap": 20}
 
 
-def wait_for(what: Callable[[], Any], said: Callable[[], object] = lambda: "", seconds: float = SECONDS) -> Any:
-    """Ask until the answer is true; returns it."""
+def wait_for(
+    what: Callable[[], Any],
+    said: Callable[[], object] = lambda: "",
+    seconds: float = SECONDS,
+    pause: float = 0.05,
+) -> Any:
+    """Ask until the answer is true; returns it. A server is asked with longer pauses, which leave it to its work."""
     end = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < end, said()
-        time.sleep(0.05)
+        time.sleep(pause)
     return found
 
 
@@ -54,7 +60,7 @@ class Served:
             PREFECT_HOME=str(folder / "prefect"),
             PREFECT_API_URL=self.api,
             PREFECT_SERVER_ANALYTICS_ENABLED="false",
-            **LEASES_ON_DISK,
+            **SERVER_SETTINGS,
             PREFECT_WORKER_QUERY_SECONDS="1",
             PREFECT_WORKER_PREFETCH_SECONDS="1",
             PREFECT_FLOWS_HEARTBEAT_FREQUENCY="30",
@@ -128,6 +134,7 @@ class Served:
         found = self.ask(f"/deployments/name/{flow}/{name}")
         variables = {"env": {**found["job_variables"].get("env", {}), **(environment or {})}}
         body = {"parameters": asked, "job_variables": variables, "state": {"type": "SCHEDULED"}}
+        body["idempotency_key"] = str(uuid.uuid4())  # one run, however often a busy server is asked
         return self.ask(f"/deployments/{found['id']}/create_flow_run", body)["id"]
 
     def read(self, run: str) -> dict[str, Any]:
@@ -136,22 +143,19 @@ class Served:
     def finished(self, run: str) -> dict[str, Any]:
         """The flow run, once it has completed; crashed ones are started again."""
         over = {"COMPLETED", "FAILED", "CANCELLED"}
-        found = wait_for(
-            lambda: (now := self.try_read(run)) and now["state_type"] in over and now, lambda: self.try_read(run)
-        )
+        found = wait_for(lambda: (now := self.read(run))["state_type"] in over and now, lambda: self.read(run), pause=1)
         assert found["state_type"] == "COMPLETED", found["state"]
         return found
-
-    def try_read(self, run: str) -> dict[str, Any] | None:
-        """None while the server does not answer."""
-        try:
-            return self.read(run)
-        except (OSError, TimeoutError):
-            return None
 
     def states(self, run: str) -> list[str]:
         """The types of all states that a run was in, in order."""
         return [state["type"] for state in self.ask(f"/flow_run_states/?flow_run_id={run}")]
+
+    def wait_until_it_says(self, run: str, *words: str) -> None:
+        """Until a message of the run has all these words."""
+        wait_for(
+            lambda: any(all(word in line for word in words) for line in self.logs(run)), lambda: self.logs(run), pause=1
+        )
 
     def logs(self, run: str) -> list[str]:
         """Messages that the run sent to the server."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import psutil
+import pytest
 from processes import BIN, clean_env, running
 from served import INGEST, SECONDS, checkpoints, wait_for
 
 
+@pytest.mark.timeout(900)  # on a machine that is busy
 def test_a_killed_command_leaves_no_server_and_no_training(shapes_videos: Path, tmp_path: Path) -> None:
     """FAULTS 10: Prefect's temporary server ends with `vgan run`, which could not tell it to."""
     workspace, log = tmp_path / "workspace", tmp_path / "log"

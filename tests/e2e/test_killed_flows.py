@@ -6,6 +6,7 @@ import resource
 from pathlib import Path
 
 import psutil
+import pytest
 from served import (
     Served,
     assert_nothing_is_left_of,
@@ -19,6 +20,8 @@ from served import (
 )
 
 Outcome = tuple[str, bytes]
+
+pytestmark = pytest.mark.timeout(900)  # on a machine that is busy
 
 
 def test_training_that_met_a_full_disk_and_then_was_killed_is_gone_on_with_by_the_retries_of_its_task(
@@ -108,7 +111,7 @@ def test_runs_that_meet_on_one_dataset_train_once_and_register_one_version(
         wait_until_it_trains(workspace, first)
         with standing_still(first):
             second = served.trigger("retrain/nightly", workspace)
-            wait_for(lambda: any("is in use by process" in line for line in served.logs(second)))
+            served.wait_until_it_says(second, "is in use by process")
         assert [served.finished(run)["run_count"] for run in (first, second)] == [1, 1]
     assert resumes(workspace) == 0
     assert outcome(workspace) == undisturbed

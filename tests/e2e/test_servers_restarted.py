@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from processes import BIN, clean_env, free_port, running, wait_until_answers
 from served import (
     SECONDS,
@@ -26,6 +27,8 @@ from served import (
 )
 
 Outcome = tuple[str, bytes]
+
+pytestmark = pytest.mark.timeout(900)  # on a machine that is busy
 
 
 def test_a_run_outlives_a_locked_database_and_a_restart_of_its_prefect_server(
@@ -113,7 +116,7 @@ def test_curves_are_whole_and_one_version_is_registered_although_mlflow_died_on_
                 training.suspend()
                 time.sleep(1)
         training.resume()
-        wait_for(lambda: any("registering shapes" in line and "failed" in line for line in served.logs(run)))
+        served.wait_until_it_says(run, "registering shapes", "failed")
         with mlflow.up():
             assert served.finished(run)["run_count"] == 1
             steps = mlflow.steps()
