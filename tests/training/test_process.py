@@ -1,3 +1,4 @@
+import contextlib
 import json
 import logging
 import os
@@ -204,8 +205,11 @@ def kill_when_training(folder: RunFolder, number: int, pid: int | None = None) -
 
 def training_processes() -> list[psutil.Process]:
     """Those below this process, which may have servers of other tests beside them."""
-    below = psutil.Process().children(recursive=True)
-    return [process for process in below if "vgan.training" in " ".join(process.cmdline())]
+    found: list[psutil.Process] = []
+    for one in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # one that has ended, and whom nobody has asked yet
+            found += [one] if "vgan.training" in " ".join(one.cmdline()) else []
+    return found
 
 
 def child_of_this_process() -> int:
