@@ -117,6 +117,8 @@ def cancel(story: Story) -> None:
     story.pages.state("Cancelled").wait_for()
     with suppress(AssertionError):
         wait_for(lambda: not processes_of(story.run), seconds=60)
+    # The worker closes the cancellation a while later, and would cancel what is retried before.
+    wait_for(lambda: any("Cancelled flow run" in log.read_text() for log in story.watched.folder.glob("worker-*.log")))
     story.left = [*map(str, processes_of(story.run)), *training_in(story.root)]
     story.stopped_at = _steps(story.root)
     story.before = dataset_files(story.root)
