@@ -104,6 +104,7 @@ def test_the_better_of_two_generators_wins_the_gate(workspace):
     assert not decide(bright, bright).promote
 
 
+@pytest.mark.e2e
 def test_new_data_or_a_damaged_record_are_evaluated_anew(workspace, shapes_dataset):
     write_run(workspace, shapes_dataset, "one")
     first, _ = evaluate(workspace, "one", QUICK)

@@ -142,6 +142,7 @@ def test_fvd_is_the_frechet_distance_with_covariances_divided_by_the_count() -> 
     assert fvd.fvd(real, real) == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.e2e
 def test_fvd_of_fewer_clips_than_features_is_real_and_finite() -> None:
     """Where the product of covariances is singular, a general matrix root gives complex numbers or none at all."""
     real, fake = features(30, 0), features(40, 1)

@@ -67,6 +67,7 @@ def kept_files(workspace):
     return sorted(workspace.root.glob("evaluation/shapes/*"))
 
 
+@pytest.mark.e2e
 def test_a_second_model_is_evaluated_without_the_real_clips(workspace, dataset, made):
     alone, _ = evaluate(workspace, "two", QUICK)
     shutil.rmtree(workspace.root / "evaluation")
@@ -147,6 +148,7 @@ def test_what_is_kept_is_a_hint_and_checked(kept, damage, caplog):
     assert "computing the real clips' features again" in caplog.text
 
 
+@pytest.mark.e2e
 def test_what_cannot_be_used_is_computed_again_and_replaced(workspace, dataset, real, made):
     """FAULTS 48: an altered or lost file changes no figure."""
     key = real_key(dataset, QUICK)

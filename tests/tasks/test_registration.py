@@ -280,6 +280,7 @@ def test_the_card_names_the_version_wherever_it_is_and_a_description_stays_short
         assert "models:/birds/VERSION" in (package / "MODEL_CARD.md").read_text()
 
 
+@pytest.mark.e2e
 def test_one_run_trained_to_other_weights_is_uploaded_and_registered_anew(workspace, make_run, monkeypatch) -> None:
     registration.register(workspace, make_run("toys-1", figure=1.0, seed=1), CONFIG)
     known = Evaluation.from_json(workspace.run("toys-1").evaluation.read_bytes(), "known")
@@ -306,6 +307,7 @@ def test_a_password_is_left_out_of_what_is_shown_and_nothing_else(workspace, mon
     assert tracking.shown_uri(workspace) == shown
 
 
+@pytest.mark.e2e
 def test_an_alias_that_moved_meanwhile_is_judged_against_anew(workspace, make_run, monkeypatch) -> None:
     """FAULTS 41: another machine, that no lease keeps away, promoted a better model in the same moment."""
     registration.register(workspace, make_run("toys-1", figure=1.0, seed=1), CONFIG)
