@@ -1,4 +1,4 @@
-"""`vgan up`, `vgan down` and `vgan status`: servers and workers of one machine, in the background."""
+"""`vgan up`, `down` and `status`: servers and workers of one machine; `vgan prepare` for servers elsewhere."""
 
 from __future__ import annotations
 
@@ -103,6 +103,22 @@ def status(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> No
         console.print_table("vgan status", rows, ("service", "state", "address", "since", "last words"))
     if not fine:
         raise typer.Exit(NOT_RUNNING)
+
+
+@app.command()
+@guarded
+def prepare(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Make what servers elsewhere need: schemas in VGAN_DATABASE_URL, pools and deployments at PREFECT_API_URL."""
+    opened = Workspace.open(workspace, fetch=False)
+    from flows.services import elsewhere
+
+    done = elsewhere.prepare(opened)
+    if as_json:
+        console.print_json(dataclasses.asdict(done))
+        return
+    lines = [f"schemas are there: {done.database}"] if done.database else []
+    lines += [f"pools, limit, automations and deployments are there: {done.api}"] if done.api else []
+    console.out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 def _existing(workspace: Path | None) -> Workspace:

@@ -7,7 +7,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from flows.services.servers import POOL, TRAINING_POOL, Place, ask
+from flows.services.servers import POOL, TRAINING_POOL, Server, ask
 
 log = logging.getLogger("vgan.services")
 
@@ -16,17 +16,17 @@ ENDED_WELL = ("COMPLETED", "CANCELLED", "CANCELLING", "SCHEDULED", "PAUSED")
 MOST = 200  # runs that Prefect gives at a time
 
 
-def under_way(place: Place) -> list[dict[str, Any]]:
+def under_way(place: Server) -> list[dict[str, Any]]:
     """The runs of the pools that a worker has begun and not ended, as Prefect's API shows them."""
     return _unfinished(place, work_pools={"name": {"any_": [POOL, TRAINING_POOL]}})
 
 
-def _unfinished(place: Place, **more: Any) -> list[dict[str, Any]]:
+def _unfinished(place: Server, **more: Any) -> list[dict[str, Any]]:
     asked = {"flow_runs": {"state": {"type": {"any_": UNDER_WAY}}}, "limit": MOST, **more}
     return ask(place.api, "/flow_runs/filter", asked)
 
 
-def put_back(place: Place, ids: list[str]) -> int:
+def put_back(place: Server, ids: list[str]) -> int:
     """Schedule again those of the runs that did not end by themselves; the next worker goes on with them.
 
     Returns:
@@ -43,7 +43,7 @@ def put_back(place: Place, ids: list[str]) -> int:
     return len(cut) + sum(run["state_type"] == "SCHEDULED" for run in known)
 
 
-def expect_signs_of_life(place: Place) -> None:
+def expect_signs_of_life(place: Server) -> None:
     """Let the automations judge the runs that were under way when the server stopped.
 
     The server forgets what it waited for while it is away, and a run whose machine went down with

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from flows.cli.embedded import QUIET
 from flows.services.database import Database
@@ -49,6 +49,15 @@ LEFT_OUT = (
     "MLFLOW_RUN_ID",
     "VGAN_DATABASE_URL",
 )
+
+
+class Server(Protocol):
+    """A Prefect server, whoever has started it."""
+
+    @property
+    def api(self) -> str:
+        """Its PREFECT_API_URL."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from flows.services import processes
 from flows.services.automations import make_automations
-from flows.services.servers import POOL, TRAINING_POOL, Place, ask, slots
+from flows.services.servers import POOL, TRAINING_POOL, Place, Server, ask, slots
 from vgan.errors import ConfigError, RegistryError
 
 if TYPE_CHECKING:
@@ -23,6 +23,24 @@ DEPLOY_SECONDS = 600.0
 LAST_LINES = 12
 DEPLOY_TRIES, BUSY = 3, "503 Service Unavailable"  # Prefect's word for a database that is locked
 GPU_SLOT = "gpu"
+
+
+class Deployed(Server, Protocol):
+    """A server to which the flows of a checkout are deployed."""
+
+    @property
+    def checkout(self) -> Path:
+        """From where the flows run."""
+        ...
+
+    @property
+    def folder(self) -> Path:
+        """Where the log of the deployment goes."""
+        ...
+
+    def environment(self) -> dict[str, str]:
+        """What Prefect's command is started with."""
+        ...
 
 
 def find_checkout() -> Path:
@@ -41,7 +59,7 @@ def find_checkout() -> Path:
     )
 
 
-def prepare_server(place: Place) -> None:
+def prepare_server(place: Server) -> None:
     """Make the pools, the `gpu` limit and the automations where they are not there; leave what a person has changed."""
     from prefect.client.orchestration import SyncPrefectClient
 
@@ -103,12 +121,12 @@ def deployment_digest(place: Place) -> str:
     return digest.hexdigest()
 
 
-def are_deployed(place: Place) -> bool:
+def are_deployed(place: Server) -> bool:
     """Whether the server has deployments at all, which it has not with a new database."""
     return bool(ask(place.api, "/deployments/filter", {"limit": 1}))
 
 
-def deploy(place: Place) -> None:
+def deploy(place: Deployed) -> None:
     """Deploy all of prefect.yaml; the flows run from the checkout.
 
     Raises:

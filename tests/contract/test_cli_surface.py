@@ -25,6 +25,7 @@ SURFACE = {
     "up": COMMON | {"--host", "--prefect-port", "--mlflow-port"},
     "down": COMMON,
     "status": COMMON,
+    "prepare": COMMON,
     "doctor": COMMON,
     "models": COMMON | {"--name"},
     "compare": COMMON | {"--out", "--num", "--seed"},
