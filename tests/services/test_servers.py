@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -135,3 +137,26 @@ def test_a_worker_is_fine_when_it_has_said_so_lately_and_after_its_start(
     monkeypatch.setattr(servers, "ask", lambda *_, **__: known)
     assert servers.is_online("http://here/api", "vgan", (now - timedelta(hours=1)).isoformat()) is fine
     assert not servers.is_online("http://here/api", "vgan", now.isoformat()), "that was the one before it"
+
+
+def test_a_server_whose_database_is_locked_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "BUSY_PAUSE_SECONDS", 0.01)
+    codes = [503, 503, 200, 503, 500]
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(codes.pop(0))
+            self.end_headers()
+            self.wfile.write(b'{"runs": 1}')
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        api = f"http://127.0.0.1:{server.server_port}"
+        assert servers.ask(api, "/asked", {}) == {"runs": 1}
+        with pytest.raises(RegistryError, match="500"):
+            servers.ask(api, "/asked", {})
+        server.shutdown()
+    assert not codes
