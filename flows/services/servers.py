@@ -6,6 +6,8 @@ import base64
 import json
 import os
 import sys
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +32,7 @@ SERVER_SETTINGS = {
     "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "flows.services.ordering",
 }
 ANSWER_SECONDS = 15.0
+BUSY, BUSY_PAUSE_SECONDS = 503, 1.0  # Prefect's word for a locked database
 WORKER_SILENT_SECONDS = 240
 REPLY_SECONDS = 120.0  # of a small machine that is busy
 # The user's own, which would lead a service to other servers, or hand a flow the database's password.
@@ -197,18 +200,26 @@ def is_online(api: str, pool: str, since: str) -> bool:
 
 
 def ask(api: str, path: str, body: Any, *, seconds: float = REPLY_SECONDS) -> Any:
-    """What Prefect's API answers to a POST; raises RegistryError when it does not."""
+    """What Prefect's API answers to a POST; raises RegistryError when it does not.
+
+    One that is busy (503: its database is locked) is asked again until `seconds` have passed.
+    """
     headers = {"Content-Type": "application/json"}
     if secret := os.environ.get("PREFECT_API_AUTH_STRING"):
         headers["Authorization"] = f"Basic {base64.b64encode(secret.encode()).decode()}"
     request = urllib.request.Request(api + path, json.dumps(body).encode(), headers)  # noqa: S310
-    try:
-        with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310  (an address of our own)
-            return json.loads(answer.read() or b"null")
-    except (OSError, ValueError) as error:
-        raise RegistryError(
-            f"the Prefect server at {api} did not answer as it should: {error}", hint="Run the same command again."
-        ) from error
+    last = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310  (an address of our own)
+                return json.loads(answer.read() or b"null")
+        except (OSError, ValueError) as error:
+            if not (isinstance(error, urllib.error.HTTPError) and error.code == BUSY and time.monotonic() < last):
+                raise RegistryError(
+                    f"the Prefect server at {api} did not answer as it should: {error}",
+                    hint="Run the same command again.",
+                ) from error
+        time.sleep(BUSY_PAUSE_SECONDS)
 
 
 def now() -> str:
