@@ -110,13 +110,9 @@ def _told(doing: str) -> Iterator[None]:
 def deployment_digest(place: Place) -> str:
     """What the deployments are made of: another one means that they have to be deployed again."""
     digest = hashlib.sha256(str(place.checkout).encode())
-    sources = (
-        DEPLOYMENTS,
-        "vgan/config.py",
-        *(f"flows/{path.name}" for path in place.checkout.glob("flows/*.py")),
-    )
-    for source in sorted(sources):
-        path = place.checkout / source
+    sources = [place.checkout / DEPLOYMENTS]
+    sources += sorted([*place.checkout.glob("flows/*.py"), *place.checkout.glob("vgan/config/*.py")])
+    for path in sources:
         digest.update(path.read_bytes() if path.is_file() else b"")
     return digest.hexdigest()
 
