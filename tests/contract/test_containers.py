@@ -15,7 +15,7 @@ import yaml
 from typer.testing import CliRunner
 
 from flows.cli.app import app
-from flows.services.servers import POOL, TRAINING_POOL
+from flows.services.servers import HEARTBEAT_SECONDS, POOL, TRAINING_POOL
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -205,6 +205,13 @@ def test_the_image_runs_as_somebody_without_rights_and_holds_the_tested_versions
         kept = (DEPLOY / "Dockerfile.dockerignore").read_text().split()
         assert all((ROOT / one).exists() and f"!{one}" in kept for one in source.split()), source
     assert f"python:{sys.version_info.major}." in DOCKERFILE
+
+
+def test_every_flow_run_says_as_often_as_the_automations_expect_that_it_lives() -> None:
+    """In the image: what a deployment sets takes the place of all that a pool's template sets."""
+    assert f"    PREFECT_FLOWS_HEARTBEAT_FREQUENCY={HEARTBEAT_SECONDS}\n" in DOCKERFILE
+    set_elsewhere = [*strings(TEMPLATE["variables"]["properties"]["env"]["default"]), TEXT]
+    assert not any("HEARTBEAT" in one for one in set_elsewhere)
 
 
 def test_the_template_fills_every_blank_from_a_variable_that_it_declares() -> None:

@@ -44,7 +44,7 @@ def needed() -> set[str]:
 
 def of_the_image() -> dict[str, str]:
     """What the image sets for every process, but for the place of its programs."""
-    block = re.search(r"^ENV PATH=((?:.*\\\n)*.*)$", DOCKERFILE.read_text(), re.MULTILINE)
+    block = re.search(r"^ENV PATH=((?:(?:.*\\| +#.*)\n)*.*)$", DOCKERFILE.read_text(), re.MULTILINE)
     assert block is not None
     return dict(re.findall(r"^\s+(\w+)=([^\s\\]+)", block[1], re.MULTILINE))
 
