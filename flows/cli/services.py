@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 
 from flows.cli import console
 from flows.cli.guard import JsonOption, WorkspaceOption, guarded
+from vgan.addresses import is_loopback
 from vgan.workspace import Workspace
 
 NOT_RUNNING = 75  # the same code as for a server that is away: `vgan up` mends it
@@ -132,11 +132,7 @@ def _state(pid: int | None, answers: bool, since: str) -> str:
 
 
 def _warn_of_open_doors(host: str) -> None:
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    if not local and not os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
+    if not is_loopback(host) and not os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
         console.err.print(
             f"[yellow]warning:[/] the servers listen at {host} without a password; whoever reaches them can run code "
             "here. See docs/security.md.",

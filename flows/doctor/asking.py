@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import socket
 import time
@@ -15,6 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psutil
+
+from vgan.addresses import basic_authorization, is_loopback
 
 SECONDS = 15.0
 OWN_SECONDS = 1.0
@@ -37,18 +38,13 @@ class Answer:
             return None
 
 
-def basic(pair: str) -> str:
-    """The header's value for "user:password"."""
-    return "Basic " + base64.b64encode(pair.encode()).decode()
-
-
 def ask(url: str, *, authorization: str = "", body: Any = None, seconds: float = SECONDS) -> Answer:
     """One request, GET or with a body POST; whatever happens is an answer."""
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
     headers = {"Content-Type": "application/json"}
     if authorization or at:
-        headers["Authorization"] = authorization or basic(user)
+        headers["Authorization"] = authorization or basic_authorization(user)
     data = None if body is None else json.dumps(body).encode()
     before = time.time()
     try:
@@ -69,20 +65,11 @@ def _skew(date: str | None, before: float) -> float | None:
         return None
 
 
-def is_loopback(url: str) -> bool:
-    """Whether the URL leads to this machine only."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
 def reached_from_outside(url: str) -> str | None:
     """An address of this machine, not loopback, at which something takes connections on the URL's port."""
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    if not is_loopback(url):
+    if not is_loopback(parts.hostname or ""):
         return f"{parts.hostname}:{port}"
     for address in _own_addresses():
         try:

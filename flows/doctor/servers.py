@@ -9,17 +9,11 @@ from importlib.metadata import version
 from flows.doctor import asking
 from flows.doctor.asking import Answer
 from flows.doctor.finding import Finding
+from vgan.addresses import basic_authorization, without_password
 
 MOST_SKEW_SECONDS = 30.0
 OPEN, REFUSED = 200, (401, 403)
 MLFLOW_SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"
-
-
-def shown(url: str) -> str:
-    """The URL without a password."""
-    scheme, separator, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def prefect_url() -> str:
@@ -35,7 +29,7 @@ def prefect_authorization() -> str:
 
     settings = get_current_settings().api
     if settings.auth_string is not None:
-        return asking.basic(settings.auth_string.get_secret_value())
+        return basic_authorization(settings.auth_string.get_secret_value())
     return f"Bearer {settings.key.get_secret_value()}" if settings.key is not None else ""
 
 
@@ -54,11 +48,13 @@ def check_prefect() -> Iterator[Finding]:
         yield _away("prefect", url, told, "PREFECT_API_URL")
         return
     if told.status in REFUSED:
-        yield Finding("prefect", "missing", f"{shown(url)} refuses this client ({told.status})", _prefect_remedy())
+        yield Finding(
+            "prefect", "missing", f"{without_password(url)} refuses this client ({told.status})", _prefect_remedy()
+        )
     else:
         yield from _same_version("prefect", url, installed, told.json())
     yield from _clock("prefect", url, health)
-    if asking.ask(f"{shown(url)}/admin/version").status == OPEN:
+    if asking.ask(f"{without_password(url)}/admin/version").status == OPEN:
         yield from _open("prefect", url, "start the server with PREFECT_SERVER_API_AUTH_STRING")
 
 
@@ -76,7 +72,7 @@ def check_mlflow() -> Iterator[Finding]:
     """MLflow's server, or where its files are."""
     url, installed = os.environ.get("MLFLOW_TRACKING_URI", "").rstrip("/"), version("mlflow")
     if not url.startswith("http"):
-        where = shown(url) if url else "embedded (MLFLOW_TRACKING_URI is not set)"
+        where = without_password(url) if url else "embedded (MLFLOW_TRACKING_URI is not set)"
         yield Finding("mlflow", "ok", f"{installed}, {where}")
         return
     health = asking.ask(f"{url}/health")
@@ -91,12 +87,12 @@ def check_mlflow() -> Iterator[Finding]:
         remedy = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
         if authorized.status == 403 and b"host" in authorized.body.lower():
             remedy = "Name this host in the server's --allowed-hosts."
-        yield Finding("mlflow", "missing", f"{shown(url)} refuses this client ({authorized.status})", remedy)
+        yield Finding("mlflow", "missing", f"{without_password(url)} refuses this client ({authorized.status})", remedy)
     else:
         told = asking.ask(f"{url}/version", authorization=_mlflow_authorization())
         yield from _same_version("mlflow", url, installed, told.body.decode(errors="replace"))
     yield from _clock("mlflow", url, health)
-    if asking.ask(shown(url) + MLFLOW_SEARCH).status == OPEN:
+    if asking.ask(without_password(url) + MLFLOW_SEARCH).status == OPEN:
         yield from _open("mlflow", url, "start the server with --app-name basic-auth")
 
 
@@ -105,28 +101,28 @@ def _mlflow_authorization() -> str:
     token = os.environ.get("MLFLOW_TRACKING_TOKEN")
     if token:
         return f"Bearer {token}"
-    return asking.basic(f"{user}:{password}") if user or password else ""
+    return basic_authorization(f"{user}:{password}") if user or password else ""
 
 
 def _away(check: str, url: str, answer: Answer, variable: str) -> Finding:
     remedy = f"Start the server that {variable} names, or unset it."
-    return Finding(check, "missing", f"no server at {shown(url)}: {answer.error}", remedy)
+    return Finding(check, "missing", f"no server at {without_password(url)}: {answer.error}", remedy)
 
 
 def _same_version(check: str, url: str, installed: str, there: object) -> Iterator[Finding]:
     if not isinstance(there, str) or not there[:1].isdigit():
-        yield Finding(check, "ok", f"{installed}, a server answers at {shown(url)}")
+        yield Finding(check, "ok", f"{installed}, a server answers at {without_password(url)}")
     elif there.strip() == installed:
-        yield Finding(check, "ok", f"{installed}, here and at {shown(url)}")
+        yield Finding(check, "ok", f"{installed}, here and at {without_password(url)}")
     else:
         remedy = f"Install the same on both: pip install '{check}=={there.strip()[:20]}', or upgrade the server."
-        yield Finding(check, "warning", f"{installed} here, {there.strip()[:20]} at {shown(url)}", remedy)
+        yield Finding(check, "warning", f"{installed} here, {there.strip()[:20]} at {without_password(url)}", remedy)
 
 
 def _clock(check: str, url: str, answer: Answer) -> Iterator[Finding]:
     if answer.skew is not None and abs(answer.skew) > MOST_SKEW_SECONDS:
         side = "ahead of" if answer.skew > 0 else "behind"
-        detail = f"the clock of {shown(url)} is {abs(answer.skew):.0f} s {side} this machine's"
+        detail = f"the clock of {without_password(url)} is {abs(answer.skew):.0f} s {side} this machine's"
         remedy = "Let both follow a time server (NTP): schedules, heartbeats and leases compare their times."
         yield Finding(f"{check} clock", "warning", detail, remedy)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import sys
@@ -18,6 +17,7 @@ from typing import Any, Literal, Protocol
 
 from flows.cli.embedded import QUIET
 from flows.services.database import Database
+from vgan.addresses import basic_authorization
 from vgan.errors import RegistryError
 from vgan.workspace import ROOT_VARIABLE, Workspace
 
@@ -206,7 +206,7 @@ def ask(api: str, path: str, body: Any, *, seconds: float = REPLY_SECONDS) -> An
     """
     headers = {"Content-Type": "application/json"}
     if secret := os.environ.get("PREFECT_API_AUTH_STRING"):
-        headers["Authorization"] = f"Basic {base64.b64encode(secret.encode()).decode()}"
+        headers["Authorization"] = basic_authorization(secret)
     request = urllib.request.Request(api + path, json.dumps(body).encode(), headers)  # noqa: S310
     last = time.monotonic() + seconds
     while True:

@@ -12,6 +12,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from vgan.addresses import without_password
 from vgan.errors import RegistryError
 from vgan.workspace import Workspace
 
@@ -55,9 +56,7 @@ def registry_errors(doing: str, workspace: Workspace) -> Iterator[None]:
 
 def shown_uri(workspace: Workspace) -> str:
     """The tracking URI without a password, for people and records."""
-    scheme, separator, rest = tracking_uri(workspace).partition("://")
-    server, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{server.rpartition('@')[2]}{slash}{path}"
+    return without_password(tracking_uri(workspace))
 
 
 def best_effort(doing: str, call: Callable[[], T]) -> T | None:

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # A room of vgan may import rooms to its left only.
 ORDER = (
     "errors",
+    "addresses",
     "logs",
     "config",
     "records",
