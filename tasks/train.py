@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 from prefect import task
-from prefect.concurrency.sync import concurrency
 
 from tasks import tracking
 from tasks.decisions import decided
@@ -17,6 +14,7 @@ from tasks.generation import initial_weights
 from tasks.progress import stage_progress
 from tasks.retries import STAGE_POLICY
 from tasks.sheets import showing_samples
+from tasks.slots import gpu_slot
 from vgan.config import TrainConfig
 from vgan.data.manifest import load_dataset
 from vgan.data.versions.growth import take
@@ -29,8 +27,6 @@ from vgan.workspace import Workspace
 
 SECONDS_BETWEEN_SYNCS = 15.0
 MOST_SECONDS_BETWEEN_SYNCS = 600.0  # while the server is away
-GPU_SLOT = "gpu"
-SLOT_LEASE_SECONDS = 60  # a killed holder's slot comes free after this
 
 
 @task(name="train", **STAGE_POLICY)
@@ -62,7 +58,7 @@ def train(root: str, name: str, config: TrainConfig, version: str | None = None)
             synced = time.monotonic()
 
     folder = workspace.run(run)
-    with _gpu_slot(config), stage_progress("train") as progress, showing_samples(folder):
+    with gpu_slot(config), stage_progress("train") as progress, showing_samples(folder):
         try:
             return train_in_child(
                 workspace,
@@ -99,10 +95,3 @@ def _initial(workspace: Workspace, dataset: Dataset, config: TrainConfig) -> str
         lambda: initial_weights(workspace, dataset, config) or "",
         holds=lambda sha256: workspace.initial(sha256).exists(),
     )
-
-
-def _gpu_slot(config: TrainConfig) -> Any:
-    """One training a GPU: hold the `gpu` concurrency limit, where it exists, while a GPU is used."""
-    if config.device == "cuda" or (config.device == "auto" and Path("/dev/nvidia0").exists()):
-        return concurrency(GPU_SLOT, occupy=1, lease_duration=SLOT_LEASE_SECONDS)
-    return nullcontext()

@@ -8,9 +8,11 @@ from typing import Any
 
 from flows.doctor import asking, servers
 from flows.doctor.finding import Finding
+from flows.services.automations import HEARTBEAT
+from flows.services.servers import POOL, TRAINING_POOL
+from tasks.slots import GPU_SLOT
 
-POOLS = ("vgan", "vgan-train")
-HEARTBEAT = "prefect.flow-run.heartbeat"
+POOLS = (POOL, TRAINING_POOL)
 SECRET_NAMES = re.compile(r"(SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|API_KEY|AUTH_STRING|_KEY$)")
 
 
@@ -58,8 +60,6 @@ def _pools(api: str) -> Iterator[Finding]:
 
 
 def _gpu_limit(api: str) -> Iterator[Finding]:
-    from tasks.train import GPU_SLOT
-
     if not has_gpu():
         return
     answer = asking.ask(f"{api}/v2/concurrency_limits/{GPU_SLOT}", authorization=servers.prefect_authorization())

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from flows.services import processes
 from flows.services.automations import make_automations
-from flows.services.servers import POOL, TRAINING_POOL, Place, Server, ask, slots
+from flows.services.servers import BUSY, POOL, TRAINING_POOL, Place, Server, ask, slots
+from tasks.slots import GPU_SLOT
 from vgan.errors import ConfigError, RegistryError
 
 if TYPE_CHECKING:
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 DEPLOYMENTS = "prefect.yaml"
 DEPLOY_SECONDS = 600.0
 LAST_LINES = 12
-DEPLOY_TRIES, BUSY = 3, "503 Service Unavailable"  # Prefect's word for a database that is locked
-GPU_SLOT = "gpu"
+DEPLOY_TRIES = 3  # while the server is busy
 
 
 class Deployed(Server, Protocol):
@@ -135,6 +135,6 @@ def deploy(place: Deployed) -> None:
     tries = DEPLOY_TRIES
     while code := processes.finish(command, env=env, log=log, folder=place.checkout, seconds=DEPLOY_SECONDS):
         said, tries = "\n".join(processes.last_lines(log, LAST_LINES)), tries - 1
-        if BUSY not in said or not tries:
+        if f"{BUSY} Service Unavailable" not in said or not tries:
             what = place.checkout / DEPLOYMENTS
             raise ConfigError(f"deploying {what} failed ({code}):\n{said}", hint=f"All of it: {log}")
