@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from prefect import task
@@ -26,7 +25,6 @@ from vgan.data.planning import planner
 from vgan.data.planning.plan import IngestPlan, PlannedBatch
 from vgan.data.versions.commit import commit_leased
 from vgan.data.versions.growth import announce
-from vgan.errors import ResumableError
 from vgan.records import IngestReport
 from vgan.storage import lease
 from vgan.workspace import Workspace
@@ -35,7 +33,6 @@ log = logging.getLogger(__name__)
 
 ROWS_SHOWN = 500
 WAIT_SECONDS = 900.0
-POLL_SECONDS = 5.0
 # Events that other deployments may wait for: each new version, and one with enough clips that nobody trained on.
 UPDATED = "vgan.dataset.updated"
 GROWN = "vgan.dataset.grown"
@@ -49,17 +46,8 @@ def only_ingest(workspace: Workspace, name: str) -> Iterator[None]:
     Raises:
         ResumableError: it did not end in a quarter of an hour; says who holds the dataset.
     """
-    folder, last = workspace.dataset(name), time.monotonic() + WAIT_SECONDS
-    with ExitStack() as held:
-        while True:
-            try:
-                held.enter_context(lease(folder.lease))
-                break
-            except ResumableError as error:
-                if time.monotonic() > last:
-                    raise
-                log.info("waiting: %s", error.message)
-                time.sleep(POLL_SECONDS)
+    folder = workspace.dataset(name)
+    with lease(folder.lease, wait=WAIT_SECONDS):
         sweep(folder)
         yield
 

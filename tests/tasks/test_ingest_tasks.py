@@ -18,6 +18,7 @@ from flows import ingest_flow
 from tasks import ingest, progress
 from tasks.dataset_summary import literal, summary_markdown
 from tasks.progress import WholeProgress, stage_progress
+from vgan import storage
 from vgan.config import IngestConfig
 from vgan.data.inspection.summary import DatasetSummary, summarise
 from vgan.data.manifest import new_version, write_batch
@@ -52,7 +53,7 @@ def test_a_second_ingest_waits_for_the_first_one(workspace: Workspace, monkeypat
     """FAULTS 41: two ingests of a dataset at once never interleave: the second begins when the first has ended."""
     with holder(workspace, "toys") as first:
         entered, waiting = threading.Event(), threading.Event()
-        monkeypatch.setattr(ingest.time, "sleep", lambda seconds: waiting.set())
+        monkeypatch.setattr(storage.time, "sleep", lambda seconds: waiting.set())
 
         def second() -> None:
             with ingest.only_ingest(workspace, "toys"):
