@@ -6,6 +6,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from tasks import registration
+from tasks.dataset_summary import literal
 from tasks.retries import REGISTER_POLICY
 from tasks.tracking.links import run_links
 from vgan.config import RegisterConfig
@@ -46,14 +47,9 @@ def verdict_markdown(workspace: Workspace, run: str, version: ModelVersion | Non
     if path.exists():
         verdict = Verdict.from_json(read_bytes(path), str(path))
         lines += ["| check | passed | said |", "|---|---|---|"]
-        lines += [f"| {c.name} | {'yes' if c.passed else '**no**'} | {_cell(c.said)} |" for c in verdict.checks]
+        lines += [f"| {c.name} | {'yes' if c.passed else '**no**'} | {literal(c.said)} |" for c in verdict.checks]
     elif version:  # registered from another workspace
-        lines.append(_cell(version.verdict))
+        lines.append(literal(version.verdict))
     if version:
         lines += ["", *(f"* [{text}]({url})" for text, url in run_links(workspace, version).items())]
     return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    """Text of a table's cell, in which nothing is markup."""
-    return "".join(f"\\{c}" if c in "|*_`<>[]" else c for c in text.replace("\n", " "))

@@ -61,12 +61,18 @@ def newest_sheet(folder: RunFolder) -> Path | None:
 
 def samples_page(sheet: Path) -> tuple[str, str]:
     """(Markdown with the picture in it, description); raises ValueError for what is no picture."""
-    jpeg = sheet_jpeg(sheet)
-    if jpeg is None:
-        raise ValueError(f"{sheet} is no picture")
     said = f"Samples at step {int(sheet.stem[5:]):,}"
+    picture = sheet_markdown(sheet, said)
+    if picture is None:
+        raise ValueError(f"{sheet} is no picture")
     told = f"{said}: generated clips, one a row, each read from left to right, always from the same seeds."
-    return f"{told}\n\n![{said}](data:image/jpeg;base64,{base64.b64encode(jpeg).decode()})", said
+    return f"{told}\n\n{picture}", said
+
+
+def sheet_markdown(path: Path, title: str) -> str | None:
+    """The sheet in the text itself, for Prefect's page, which stores no files; None as of `sheet_jpeg`."""
+    jpeg = sheet_jpeg(path)
+    return f"![{title}](data:image/jpeg;base64,{base64.b64encode(jpeg).decode()})" if jpeg else None
 
 
 def sheet_jpeg(path: Path) -> bytes | None:

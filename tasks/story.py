@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 import time
 from collections.abc import Iterator
@@ -14,7 +13,8 @@ from prefect.states import Completed
 
 from tasks.dataset_summary import literal
 from tasks.failures import reason, remedy
-from tasks.sheets import sheet_jpeg
+from tasks.register import HEADINGS
+from tasks.sheets import sheet_markdown
 from tasks.showing import Page
 from vgan.errors import GateFailedError
 from vgan.evaluation.report import summary
@@ -24,11 +24,6 @@ from vgan.workspace import Workspace
 
 KEY = "retrain-summary"
 STAGES = ("ingest", "train", "evaluate", "register")
-OUTCOMES = {
-    "promoted": "Promoted",
-    "forced": "Promoted by force, against the gate",
-    "registered": "Registered, not promoted",
-}
 CANCEL_SECONDS = 2.0  # that a run which is being stopped spends on its page
 
 State = Literal["done", "unchanged"]
@@ -56,6 +51,11 @@ class Story:
         self._evaluation: Evaluation | None = None
         self._model: ModelVersion | None = None
         self._mark = time.monotonic()
+
+    @property
+    def stage(self) -> str:
+        """The one under way; "" when all have ended."""
+        return next((stage for stage in STAGES if stage not in self.told), "")
 
     def ingested(self, report: IngestReport) -> None:
         """The dataset has this version now."""
@@ -115,7 +115,7 @@ class Story:
 
     def show(self, error: BaseException | None = None) -> None:
         """Bring the page up to date; with the error that ends the run."""
-        stage = next((stage for stage in STAGES if stage not in self.told), "")
+        stage = self.stage
         if error is None:
             self.page.show(self.markdown(), self._headline() if not stage else f"{self.name}: {stage} is running")
         elif isinstance(error, Exception):
@@ -137,22 +137,21 @@ class Story:
             said = re.split(r"(?<=\.) (?=[A-Z])", self._model.verdict)
             parts += ["**Verdict:**", "\n".join(f"* {literal(sentence)}" for sentence in said)]
         parts.append(self._links())
-        if self._model and (sheet := sheet_jpeg(self.workspace.run(self._model.run).contact_sheet)):
-            picture = base64.b64encode(sheet).decode()
-            parts += ["Generated clips, one a row, each read from left to right:", f"![samples]({data_uri(picture)})"]
+        if self._model and (sheet := sheet_markdown(self.workspace.run(self._model.run).contact_sheet, "samples")):
+            parts += ["Generated clips, one a row, each read from left to right:", sheet]
         return "\n\n".join(part for part in parts if part)
 
     def _headline(self, error: BaseException | None = None) -> str:
-        stage = next((stage for stage in STAGES if stage not in self.told), "")
+        stage = self.stage
         if isinstance(error, GateFailedError):
-            return "Refused by the gate: not registered"
+            return HEADINGS["refused"]
         if error is not None:
             return f"{'Failed' if isinstance(error, Exception) else 'Stopped'} in {stage or 'its last step'}"
         if not self._model:
             return f"Running: {stage}"
         if said := self.report().nothing_to_do:
             return said
-        return f"{OUTCOMES.get(self._model.outcome, 'Registered')}: {self._held()}"
+        return f"{HEADINGS[self._model.outcome]}: {self._held()}"
 
     def _held(self) -> str:
         assert self._model
@@ -161,10 +160,9 @@ class Story:
 
     def _table(self, error: BaseException | None) -> str:
         lines = ["| stage | state | time | result |", "|---|---|---|---|"]
-        current = next((stage for stage in STAGES if stage not in self.told), "")
         for stage in STAGES:
             told = self.told.get(stage)
-            if told is None and stage == current:
+            if told is None and stage == self.stage:
                 state = "running" if error is None else "**failed**" if isinstance(error, Exception) else "stopped"
                 told = Told(state, None if error is None else time.monotonic() - self._mark, "")
             told = told or Told("not begun", None, "")
@@ -193,11 +191,6 @@ def telling(root: str, name: str) -> Iterator[Story]:
     except BaseException as error:
         story.show(error)
         raise
-
-
-def data_uri(jpeg: str) -> str:
-    """A picture, as base64, in the text itself: Prefect's page shows it, and stores no files."""
-    return f"data:image/jpeg;base64,{jpeg}"
 
 
 def took(seconds: float) -> str:
