@@ -12,7 +12,7 @@ from pathlib import Path
 
 from flows.services import processes, runs, setup, state
 from flows.services.database import VARIABLE, Database
-from flows.services.servers import Name, Place, Service, answers, now, services
+from flows.services.servers import Name, Place, Service, now, services
 from flows.services.state import Record, State
 from vgan.errors import ConfigError, RegistryError, ResumableError
 from vgan.storage import lease
@@ -246,10 +246,9 @@ def _stop(place: Place, names: Sequence[Name]) -> Down:
     workers = [name for name in there if name not in SERVERS]
     killed: list[str] = []
     cut: list[str] = []
-    # A server that has gone knows nothing of the runs; the automations judge them when it is back.
-    asking = bool(workers) and answers(f"{place.api}/health")
-    if asking:
-        with suppress(RegistryError):
+    # A server that does not say leaves the runs to its automations, which judge them when it is back.
+    if workers:
+        with _automations_see_to_it():
             cut = [run["id"] for run in runs.under_way(place)]
     for name in workers:
         log.info("stopping the %s", name)
@@ -260,9 +259,8 @@ def _stop(place: Place, names: Sequence[Name]) -> Down:
         if not processes.end(known.mark_of(name), STOP_SECONDS) and name not in killed:
             killed.append(name)
     put_back = 0
-    if asking:
-        with suppress(RegistryError):
-            put_back = runs.put_back(place, cut)
+    with _automations_see_to_it():
+        put_back = runs.put_back(place, cut)
     for name in reversed([name for name in there if name in SERVERS]):
         log.info("stopping the %s server", name)
         processes.ask_all(known.mark_of(name))
@@ -272,6 +270,14 @@ def _stop(place: Place, names: Sequence[Name]) -> Down:
         known = known.without(name)
     state.write(place.workspace, known)
     return Down(tuple(there), tuple(killed), put_back)
+
+
+@contextmanager
+def _automations_see_to_it() -> Iterator[None]:
+    try:
+        yield
+    except RegistryError as error:
+        log.warning("%s Runs that are under way go on later, by the automations.", error.message)
 
 
 def _log(place: Place, name: str) -> Path:

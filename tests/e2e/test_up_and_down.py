@@ -156,8 +156,7 @@ def test_a_training_under_way_survives_down_and_up(machine: Machine, shapes_vide
     assert any("vgan.training" in process.cmdline() for process in found)
 
     done = machine.down()
-    # A server too busy to say which runs are under way leaves it to the automations to put them back.
-    assert (set(done["stopped"]), done["killed"]) == (SERVICES, []) and done["put_back"] in (0, 1)
+    assert (set(done["stopped"]), done["killed"], done["put_back"]) == (SERVICES, [], 1)
     assert not alive(found)
     assert not list(machine.workspace.glob("runs/*/run.json"))
     (log,) = machine.workspace.glob("runs/*/train.log")
