@@ -128,7 +128,7 @@ def test_what_was_there_already_is_said_to_be_reused(workspace: Workspace, made:
     [
         (ResumableError(f"killed {HOSTILE}.", hint="Run it again."), "Failed in train", "**failed**"),
         (RuntimeError(f"what {HOSTILE}"), "Failed in train", "**failed**"),
-        (GateFailedError("refused.", hint="Train longer."), "Refused by the gate: not registered", "**failed**"),
+        (GateFailedError("refused.", hint="Train longer."), "Refused: not registered", "**failed**"),
         (KeyboardInterrupt(), "Stopped in train", "stopped"),
     ],
 )
