@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 import pytest
 
-from flows.doctor import asking, machine, secrets, servers
+from flows.doctor import machine, secrets, servers
 
 
 @contextmanager
@@ -173,14 +173,3 @@ def test_packages_outside_their_bounds_are_named(name, installed, remedy, tmp_pa
     monkeypatch.syspath_prepend(tmp_path)
     (finding,) = machine.check_versions()
     assert finding.state == "warning" and installed in finding.detail and remedy in finding.remedy
-
-
-@pytest.mark.parametrize(
-    ("url", "loopback"),
-    [
-        ("http://127.0.0.1:4200/api", True), ("http://localhost:5000", True), ("http://[::1]:5000", True),
-        ("http://10.0.0.7:5000", False), ("https://mlflow.example.org", False),
-    ],
-)  # fmt: skip
-def test_loopback_is_told_from_the_rest(url, loopback):
-    assert asking.is_loopback(url) is loopback
