@@ -22,8 +22,9 @@ demo: $(STAMP)
 up down status: $(STAMP)
 	$(BIN)/vgan $@
 
+# A process for each core; the tests of one file stay together, since they share servers and datasets.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 e2e: $(STAMP)
 	$(BIN)/python -m pytest -m e2e
