@@ -67,7 +67,9 @@ def test_every_service_starts_by_its_command_and_a_worker_of_each_pool_comes_onl
         return Plain(variables, instead, folders["home"])
 
     with ExitStack() as until_the_end:
-        database = urlsplit(until_the_end.enter_context(postgresql()))
+        postgres = until_the_end.enter_context(postgresql())
+        until_the_end.enter_context(postgres.up())
+        database = urlsplit(postgres.url)
         at = f"127.0.0.1:{database.port}{database.path}"
         here = plain(at, 0)
 

@@ -67,6 +67,15 @@ class Machine:
         mark = json.loads((self.workspace / "services" / "services.json").read_text())["mark"]
         return [p for p in psutil.process_iter() if _mark(p).startswith(f"{mark}-")]
 
+    def training(self) -> psutil.Process:
+        """The one under way, once it has written a checkpoint."""
+        end = time.monotonic() + SECONDS
+        while not list(self.workspace.glob("runs/*/checkpoints/*.safetensors")):
+            assert time.monotonic() < end, self.logs()
+            time.sleep(0.1)
+        (found,) = (process for process in self.processes() if "vgan.training" in process.cmdline())
+        return found
+
     def logs(self) -> str:
         folder = self.workspace / "services" / "logs"
         return "\n".join(f"{path.name}:\n{path.read_text()[-2000:]}" for path in folder.glob("*.log"))
@@ -148,12 +157,8 @@ def test_a_training_under_way_survives_down_and_up(machine: Machine, shapes_vide
     machine.up()
     vgan("ingest", "--videos", shapes_videos, "--name", "shapes", *_options(INGEST), env=machine.env)
     run = machine.start("train/on-demand", {"name": "shapes", "config": TRAIN})
-    end = time.monotonic() + SECONDS
-    while not list(machine.workspace.glob("runs/*/checkpoints/*.safetensors")):
-        assert time.monotonic() < end, (machine.ask(f"/flow_runs/{run}")["state"], machine.logs())
-        time.sleep(0.1)
+    machine.training()
     found = machine.processes()
-    assert any("vgan.training" in process.cmdline() for process in found)
 
     done = machine.down()
     assert (set(done["stopped"]), done["killed"], done["put_back"]) == (SERVICES, [], 1)
@@ -188,30 +193,49 @@ def test_down_leaves_nothing_and_nobody_else_is_touched(machine: Machine) -> Non
 
 
 @pytest.mark.skipif(programs() is None, reason="no PostgreSQL is installed (initdb)")
-def test_one_variable_puts_both_servers_on_postgresql(tmp_path: Path) -> None:
-    """FAULTS 45: the password is in no log, no state and no command line."""
-    with postgresql() as url:
-        machine = Machine(tmp_path, VGAN_DATABASE_URL=url)
+def test_one_variable_puts_both_servers_on_postgresql_which_may_be_restarted(
+    tmp_path: Path, shapes_videos: Path
+) -> None:
+    """FAULTS 40, 45: a training goes on without the database; the password is in no log, state or command line."""
+    with postgresql() as database:
+        machine = Machine(tmp_path, VGAN_DATABASE_URL=database.url)
         try:
-            told = machine.up()
-            assert told["database"].startswith("PostgreSQL postgres on 127.0.0.1:")
-            assert {one["answers"] for one in machine.status().values()} == {True}
-            tables = _tables(url)
-            assert {"alembic_version", "flow_run", "deployment"} <= tables["prefect"]
-            assert {"alembic_version", "experiments", "registered_models"} <= tables["mlflow"]
-            assert not tables["public"]
-            assert len(machine.ask("/deployments/filter", {})) >= 5
-            for process in machine.processes():
-                assert PASSWORD not in " ".join(process.cmdline())
-                assert PASSWORD not in process.environ().get("PREFECT_API_URL", "")
-            workers = [p for p in machine.processes() if "worker" in p.cmdline()]
-            assert workers and not any(PASSWORD in json.dumps(p.environ()) for p in workers)
-            assert machine.up()["started"] == []
+            with database.up():
+                told = machine.up()
+                assert told["database"].startswith("PostgreSQL postgres on 127.0.0.1:")
+                _assert_all_is_in(database.url, machine)
+                assert machine.up()["started"] == []
+                vgan("ingest", "--videos", shapes_videos, "--name", "shapes", *_options(INGEST), env=machine.env)
+                run = machine.start("train/on-demand", {"name": "shapes", "config": TRAIN})
+                training = machine.training()
+                training.suspend()  # so that it is in its middle on any machine
+            time.sleep(10)
+            assert training.is_running()
+            training.resume()
+            with database.up():
+                assert machine.wait_for_run(run)["state_type"] == "COMPLETED"
+                assert len(list(machine.workspace.glob("runs/*/run.json"))) == 1
+                assert {one["answers"] for one in machine.status().values()} == {True}
+                assert machine.down()["killed"] == []
         finally:
             machine.down()
     kept = [path for path in machine.workspace.rglob("*") if path.is_file()]
     assert not [path for path in kept if PASSWORD.encode() in path.read_bytes()]
-    assert not list(machine.workspace.rglob("*.db"))
+    assert not list((machine.workspace / "services").rglob("*.db"))
+
+
+def _assert_all_is_in(url: str, machine: Machine) -> None:
+    assert {one["answers"] for one in machine.status().values()} == {True}
+    tables = _tables(url)
+    assert {"alembic_version", "flow_run", "deployment"} <= tables["prefect"]
+    assert {"alembic_version", "experiments", "registered_models"} <= tables["mlflow"]
+    assert not tables["public"]
+    assert len(machine.ask("/deployments/filter", {})) >= 5
+    for process in machine.processes():
+        assert PASSWORD not in " ".join(process.cmdline())
+        assert PASSWORD not in process.environ().get("PREFECT_API_URL", "")
+    workers = [p for p in machine.processes() if "worker" in p.cmdline()]
+    assert workers and not any(PASSWORD in json.dumps(p.environ()) for p in workers)
 
 
 def _tables(url: str) -> dict[str, set[str]]:
