@@ -61,6 +61,28 @@ def test_a_larger_drawing_keeps_its_outline_sharp():
     assert abs((soft > 1).float().mean() - (large > 1).float().mean()) < 0.02
 
 
+def test_an_outline_becomes_sharper_in_its_place_and_never_infinitely_so():
+    soft, sharp, sharpest = sprites(), sprites(), sprites()
+    with torch.no_grad():
+        sharp.sharpness.fill_(0.1)
+        sharpest.sharpness.fill_(1e9)
+    drawn = [laid_over_black(model, torch.zeros(1, 1, 2), 64)[0] for model in (soft, sharp, sharpest)]
+    half = [((light_HW > 0.4) & (light_HW < 1.6)).sum().item() for light_HW in drawn]
+    assert half[0] > half[1] > half[2]
+    assert abs((drawn[0] > 1).float().mean() - (drawn[2] > 1).float().mean()) < 0.01
+    assert all(light_HW.isfinite().all() for light_HW in drawn)
+
+
+def test_a_tint_changes_a_colour_within_bounds():
+    model = sprites()
+    latent_BZ = torch.randn(64, 5)
+    with torch.no_grad():
+        plain_BKC = model.colour(latent_BZ).reshape(64, 1, 3)
+        model.tint2.weight.mul_(1e6)
+        tint_BKC = model._hues(latent_BZ) - plain_BKC
+    assert 0.9 < tint_BKC.abs().max() < 1.001
+
+
 def test_every_pixel_on_a_canvas_is_a_mixture_of_its_cells_and_none_off_it():
     share_Wx = hats(torch.zeros(1, 1, 1), torch.full((1, 1, 1), 0.5), 64, 8)[0, 0, 0]
     inside_W = share_Wx.sum(1)
@@ -77,7 +99,7 @@ def test_a_canvas_drawn_smaller_than_it_is_keeps_its_mean():
 def test_gradients_reach_what_decides_place_size_colour_and_outline():
     model = sprites(2)
     black = torch.full((1, 1, 3, 16, 16), -1.0)
-    path_BTP, latent_BZ, code_BD = torch.randn(1, 2, 2), torch.randn(1, 5), torch.randn(1, 4)
+    path_BTP, latent_BZ, code_BD = 0.1 * torch.randn(1, 2, 2), torch.randn(1, 5), torch.randn(1, 4)
     model(black, torch.randn(1, 3, 8, 8), latent_BZ, code_BD, path_BTP)[..., :8].sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name

@@ -15,19 +15,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .blocks import conv, costly, linear
+from .blocks import activate, conv, costly, linear
 
 REACH = 1.2  # places run from -1 to 1 over the picture, so a sprite can leave it
 OUTSIDE = -8.0  # the outline's logit off the canvas: less than a tenth of a grey level
 FIRST, OTHERS = 0.0, -6.0  # how visible the first sprite is before training, and the others: logits
 # Before a sprite is where it should be, fading is the quickest way to look less wrong, and what has faded learns
 # nothing any more. So outlines swing only so far, and nothing here saturates.
-SWING = 6.0
-OUTLINE_COST = 0.03  # and every bend has a price, so that outlines bend only where it pays
+SWING = 12.0
+OUTLINE_COST = 0.01  # and every bend has a price, so that outlines bend only where it pays
 ROUND, RADIUS2 = 12.0, 0.35  # slope of the first outline, and the square of its radius in half canvases
 PART = 0.1  # how far, at first, the others are from the first one in place and colour
 # Where no thing of its own moves a sprite has to go: all of it, but slowly, for the reason above.
 PRESENT, PRESENCE_PACE = 3.0, 0.2
+# Outlines begin soft, which tells from afar where to go, and become sharp as the training asks for it: soon, since a
+# step of the optimizer is one of the exponent's tenths.
+SHARPENING, SHARPEST = 10.0, 3.0  # and never beyond: twenty times the first slope is a step at any resolution
+TINTS = 64  # hidden features between latent and tint
 # How much the colours and sizes of sprites differ at first, and the colours of one over its canvas.
 HUE, SIZES, TEXTURE = 1.2, 0.3, 0.2
 
@@ -56,7 +60,12 @@ class Sprites(nn.Module):
         # Read from the latent itself, not from the code: where a sprite is has to be learnt before its looks can be
         # judged, and until then smaller and brighter looks better: a deep code soon makes all of them small and white.
         self.colour = linear(latent, 3 * sprites, gain=HUE)
+        # A linear map of noise has as many dark colours as bright ones. What the tint adds is bounded, so that it can
+        # exchange those that no real thing has, but not make all of them white.
+        self.tint1 = linear(latent, TINTS)
+        self.tint2 = linear(TINTS, 3 * sprites, gain=0.1)
         self.scale = linear(latent, sprites, gain=SIZES)
+        self.sharpness = nn.Parameter(torch.zeros(sprites))
         self.place = linear(path, 2 * sprites, gain=0.5)
         self.presence = linear(code, sprites, gain=0.1 / PRESENCE_PACE)
         self.register_buffer("outline_Kyx", _first_outlines(sprites, canvas), persistent=False)
@@ -78,7 +87,7 @@ class Sprites(nn.Module):
         with torch.autocast(picture_BTCHW.device.type, enabled=False):
             bent_BKyx = costly(canvas_BKCyx[:, :, 3], OUTLINE_COST)
             logit_BKyx = SWING * soft_sign(bent_BKyx / SWING) + self.outline_Kyx - OUTSIDE
-            hue_BKC = _around_the_first(self.colour(latent_BZ.float()).reshape(-1, self.sprites, 3))
+            hue_BKC = _around_the_first(self._hues(latent_BZ.float()))
             colour_BKCyx = soft_sign(hue_BKC[..., None, None] + TEXTURE * canvas_BKCyx[:, :, :3])
             layer_BKCyx = torch.cat([colour_BKCyx, logit_BKyx[:, :, None]], 2)
             place_BTK2 = self.place(path_BTP.float()).reshape(*path_BTP.shape[:2], self.sprites, 2)
@@ -87,13 +96,20 @@ class Sprites(nn.Module):
             along_BTKWx = hats(across_BTK, size_BTK, width, canvas_BKCyx.shape[4])
             down_BTKHy = hats(downwards_BTK, size_BTK, height, canvas_BKCyx.shape[3])
             presence_BK = torch.sigmoid(PRESENT + PRESENCE_PACE * self.presence(code_BD.float()))
+            sharper_K = torch.exp((SHARPENING * self.sharpness).clamp(-SHARPEST, SHARPEST))
             for k in range(self.sprites):
                 wide_BTCyW = torch.einsum("bcyx,btwx->btcyw", layer_BKCyx[:, k], along_BTKWx[:, :, k])
                 drawn_BTCHW = torch.einsum("btcyw,bthy->btchw", wide_BTCyW, down_BTKHy[:, :, k])
                 # The outline is enlarged as a logit, so that it stays sharp whatever the enlargement.
-                cover_BT1HW = torch.sigmoid(drawn_BTCHW[:, :, 3:] + OUTSIDE) * presence_BK[:, None, k, None, None, None]
+                logit_BT1HW = (drawn_BTCHW[:, :, 3:] + OUTSIDE) * sharper_K[k]
+                cover_BT1HW = torch.sigmoid(logit_BT1HW) * presence_BK[:, None, k, None, None, None]
                 picture_BTCHW = picture_BTCHW + cover_BT1HW * (drawn_BTCHW[:, :, :3] - picture_BTCHW)
         return picture_BTCHW
+
+    def _hues(self, latent_BZ: Tensor) -> Tensor:
+        """[B, Z] -> [B, K, 3], before `soft_sign`."""
+        tint_BN = soft_sign(self.tint2(activate(self.tint1(latent_BZ))))
+        return (self.colour(latent_BZ) + tint_BN).reshape(-1, self.sprites, 3)
 
 
 def soft_sign(x: Tensor) -> Tensor:

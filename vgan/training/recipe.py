@@ -32,7 +32,7 @@ class Recipe(Spec):
         default=40.0, gt=0, description="Weight of R1 and R2 (means over frames) at the beginning."
     )
     gamma_end: float = Field(
-        default=2.0, gt=0, description="Their weight at the end of a long run; exponential between."
+        default=5.0, gt=0, description="Their weight at the end of a long run; exponential between."
     )
     gamma_halves: float = Field(
         default=6000.0,
