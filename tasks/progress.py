@@ -22,7 +22,7 @@ from prefect.runtime import flow_run
 from vgan import logs
 from vgan.progress import Pace, Progress, counted, duration, silent
 
-SECONDS_BETWEEN_UPDATES = 2.0
+SECONDS_BETWEEN_UPDATES = 5.0  # each costs the server some 50 ms of processor time
 CLOSING_SECONDS = 5.0  # that a stage waits at its end for the last update
 
 # The command line sets this before it starts a flow in its own process: stage name -> sink.
@@ -46,7 +46,7 @@ def listen(sink_of: Callable[[str], Progress]) -> None:
 
 @contextmanager
 def stage_progress(stage: str) -> Iterator[Progress]:
-    """A sink that updates the stage's progress artifact, at most every two seconds, and the terminal.
+    """A sink that updates the stage's progress artifact, at most every five seconds, and the terminal.
 
     The artifact's description is the note and the time left, which a terminal shows beside its bar.
     """
