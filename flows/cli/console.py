@@ -37,9 +37,9 @@ def complain(error: VganError) -> None:
     if logs.wanted():
         logs.complain(error)
         return
-    err.print(f"[bold red]vgan:[/] {escape(printable(error.message))}", highlight=False)
+    err.print(f"[bold red]vgan:[/] {escape(printable(error.message))}", highlight=False, soft_wrap=True)
     if error.hint:
-        err.print(f"      {escape(printable(error.hint))}", highlight=False)
+        err.print(f"      {escape(printable(error.hint))}", highlight=False, soft_wrap=True)
 
 
 @contextmanager
