@@ -22,7 +22,7 @@ from prefect.runtime import flow_run
 from vgan import logs
 from vgan.progress import Pace, Progress, counted, duration, silent
 
-SECONDS_BETWEEN_UPDATES = 5.0  # each costs the server some 50 ms of processor time
+SECONDS_BETWEEN_UPDATES = 5.0  # each is a write and an event in the server, which shares a small machine
 CLOSING_SECONDS = 5.0  # that a stage waits at its end for the last update
 
 # The command line sets this before it starts a flow in its own process: stage name -> sink.

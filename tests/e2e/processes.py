@@ -82,6 +82,11 @@ def vgan(*arguments: object, env: dict[str, str] | None = None, cwd: Path | None
     return json.loads(done.stdout)
 
 
+def options(config: dict[str, Any]) -> list[object]:
+    """The fields of a configuration as a command takes them."""
+    return [word for key, value in config.items() for word in (f"--{key}", value)]
+
+
 def clean_env(**extra: str) -> dict[str, str]:
     """This environment without what would lead a child to somebody's server or workspace."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "VGAN_"))}

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from processes import BIN, clean_env, running, vgan
+from processes import BIN, clean_env, options, running, vgan
 from served import INGEST, SECONDS, TRAIN, checkpoints, outcome, wait_for
 
 HOUR, DAY = 3600, 86_400
@@ -49,7 +48,7 @@ def test_the_chain_ends_as_ever_although_the_clock_jumps_back_and_forward(
     """FAULTS 43: back by a day and a half while it trains, then on by a year; the same call later finds all done."""
     clock, workspace, log = Clock(tmp_path), tmp_path / "workspace", tmp_path / "log"
     words = ["run", "--videos", shapes_videos, "--name", "shapes", "--workspace", workspace]
-    words += [word for one in (INGEST, TRAIN) for word in _options(one)]
+    words += [word for one in (INGEST, TRAIN) for word in options(one)]
     command = [str(word) for word in [BIN / "vgan", *words, "--json"]]
     with running(command, log, env=clock.env) as process:
         wait_for(lambda: checkpoints(workspace) or process.poll() is not None, log.read_text)
@@ -65,7 +64,3 @@ def test_the_chain_ends_as_ever_although_the_clock_jumps_back_and_forward(
     again = vgan(*words, env=clock.env)
     assert set(again["stages"].values()) == {"unchanged"}
     assert len(list(workspace.glob("runs/*"))) == 1
-
-
-def _options(config: dict[str, Any]) -> list[object]:
-    return [word for key, value in config.items() for word in (f"--{key}", value)]

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from postgres import PASSWORD, postgresql, programs
-from processes import BIN, ask_server, clean_env, free_port, vgan
+from processes import BIN, ask_server, clean_env, free_port, options, vgan
 
 INGEST = {"frames": 4, "height": 16, "width": 16, "labels": "folder"}
 TRAIN = {"preset": "tiny", "budget": "2kclips", "batch": 8, "threads": 1, "checkpoints": 1000, "device": "cpu"}
@@ -155,7 +155,7 @@ def test_schedules_are_kept(machine: Machine) -> None:
 def test_a_training_under_way_survives_down_and_up(machine: Machine, shapes_videos: Path) -> None:
     """FAULTS 9, 40: it writes a checkpoint, the run waits in the queue, and ends once the services are back."""
     machine.up()
-    vgan("ingest", "--videos", shapes_videos, "--name", "shapes", *_options(INGEST), env=machine.env)
+    vgan("ingest", "--videos", shapes_videos, "--name", "shapes", *options(INGEST), env=machine.env)
     run = machine.start("train/on-demand", {"name": "shapes", "config": TRAIN})
     machine.training()
     found = machine.processes()
@@ -205,7 +205,7 @@ def test_one_variable_puts_both_servers_on_postgresql_which_may_be_restarted(
                 assert told["database"].startswith("PostgreSQL postgres on 127.0.0.1:")
                 _assert_all_is_in(database.url, machine)
                 assert machine.up()["started"] == []
-                vgan("ingest", "--videos", shapes_videos, "--name", "shapes", *_options(INGEST), env=machine.env)
+                vgan("ingest", "--videos", shapes_videos, "--name", "shapes", *options(INGEST), env=machine.env)
                 run = machine.start("train/on-demand", {"name": "shapes", "config": TRAIN})
                 training = machine.training()
                 training.suspend()  # so that it is in its middle on any machine
@@ -251,7 +251,3 @@ def _tables(url: str) -> dict[str, set[str]]:
     finally:
         connection.close()
     return found
-
-
-def _options(config: dict[str, Any]) -> list[object]:
-    return [word for key, value in config.items() for word in (f"--{key}", value)]

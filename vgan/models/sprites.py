@@ -28,8 +28,8 @@ ROUND, RADIUS2 = 12.0, 0.35  # slope of the first outline, and the square of its
 PART = 0.1  # how far, at first, the others are from the first one in place and colour
 # Where no thing of its own moves a sprite has to go: all of it, but slowly, for the reason above.
 PRESENT, PRESENCE_PACE = 3.0, 0.2
-# Outlines begin soft, which tells from afar where to go, and become sharp as the training asks for it: soon, since a
-# step of the optimizer is one of the exponent's tenths.
+# Outlines begin soft, which tells from afar where to go, and become sharp as the training asks for it. The exponent
+# moves ten times as far as a weight does in a step of the optimizer, or it would hardly move in a whole training.
 SHARPENING, SHARPEST = 10.0, 3.0  # and never beyond: twenty times the first slope is a step at any resolution
 TINTS = 64  # hidden features between latent and tint
 # How much the colours and sizes of sprites differ at first, and the colours of one over its canvas.
