@@ -43,7 +43,8 @@ def test_default_times_are_the_trained_frames_and_longer_ones_continue_them():
 def test_motion_changes_with_time_and_content_does_not():
     generator, _ = build("tiny", 8, 16, 16, 0)
     z_BZ = torch.randn(1, generator.latent)
-    content_BD, path_BTP = generator.codes(z_BZ, z_BZ.new_zeros(1, 0), torch.arange(8))
+    content_BD, moves_BPK, basis_TK = generator.codes(z_BZ, z_BZ.new_zeros(1, 0), torch.arange(8))
+    path_BTP = torch.einsum("bpk,tk->btp", moves_BPK, basis_TK)
     assert content_BD.shape == (1, 128)
     assert (path_BTP[:, 1:] - path_BTP[:, :-1]).abs().amax(2).min() > 0
 

@@ -114,7 +114,8 @@ def test_at_twice_the_rate_the_new_frames_lie_between_the_old_ones():
     twice = network(z_BZ, label_B, torch.arange(2 * TRAINED - 1) / 2)
     torch.testing.assert_close(twice[:, :, ::2], usual, atol=1e-5, rtol=1e-5)
     # Not by pixels: what moves further than its own size differs as much after half the way as after all of it.
-    _, path_BTP = network.codes(z_BZ, network.one_hot(label_B, z_BZ), torch.arange(2 * TRAINED - 1) / 2)
+    _, moves_BPK, basis_TK = network.codes(z_BZ, network.one_hot(label_B, z_BZ), torch.arange(2 * TRAINED - 1) / 2)
+    path_BTP = torch.einsum("bpk,tk->btp", moves_BPK, basis_TK)
     between, before, after = path_BTP[:, 1::2], path_BTP[:, :-1:2], path_BTP[:, 2::2]
     whole = (after - before).norm(dim=2)
     assert all(((between - side).norm(dim=2) < whole).all() for side in (before, after))

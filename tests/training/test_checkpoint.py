@@ -184,7 +184,7 @@ def test_a_save_waits_for_the_one_before_and_an_end_for_the_last(folder):
         for step in range(1, 4):
             move(state)
             writer.save(state, 0.0)
-            written = {int(path.stem) for path in folder.checkpoints.glob("*.json")}
+            written = {int(path.stem) for path in folder.checkpoints.glob("????????.json")}
             assert set(range(1, step)) <= written
     assert newest(folder) == manifest_of(folder, 3)
     assert writer.seconds > 0

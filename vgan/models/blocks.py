@@ -18,8 +18,13 @@ ACT_GAIN = math.sqrt(2.0 / (1.0 + LEAK**2))  # keeps the variance through `activ
 
 
 def activate(x: Tensor) -> Tensor:
-    """Leaky ReLU with slope .2, the only nonlinearity of the families."""
+    """Leaky ReLU with slope .2, the nonlinearity between layers."""
     return functional.leaky_relu(x, LEAK)
+
+
+def soft_sign(x: Tensor) -> Tensor:
+    """x / sqrt(1 + x^2): from -1 to 1 as tanh, but with a slope that is never lost."""
+    return x * torch.rsqrt(1 + x.square())
 
 
 def he_(layer: nn.Linear | nn.Conv2d, gain: float = ACT_GAIN) -> None:

@@ -10,7 +10,7 @@ from pydantic import Field
 from ..config import Spec
 from ..errors import ConfigError
 
-R3_VERSION = 4  # of the code of the family; raised when equal weights would make other clips
+R3_VERSION = 5  # of the code of the family; raised when equal weights would make other clips
 
 
 class ClipShape(Spec):

@@ -4,8 +4,8 @@ After R3GAN (Huang et al. 2024, arXiv 2501.05441), made small enough for a CPU. 
 splits its latent into content, constant over the clip, and motion, a smooth path over
 continuous time that moves a few sprites; the discriminator sees all frames at once, stacked as channels.
 
-Shapes: B clips, T frames, N = B * T images, Z latent, D features, P path, K polynomials, L classes, C channels,
-H height, W width.
+Shapes: B clips, T frames, N = B * T images, Z latent, D features, P path, K polynomials, L classes,
+S sprites, C channels, H height, W width.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from ..errors import ConfigError
 from .blocks import Film, Residual, activate, conv, costly, legendre, linear, pixel_norm, spread_over_subpixels_
+from .course import Courses
 from .interface import Discriminator, Generator
 from .network import ClipShape, R3Discriminator, R3Generator
 from .sprites import Sprites
@@ -52,11 +53,11 @@ class R3GeneratorNetwork(Generator):
             network.sprites,
             latent=network.content + labels,
             code=hidden,
-            path=network.path,
             features=network.still[-1],
             canvas=canvas,
             size=network.sprite_size,
         )
+        self.courses = Courses(network.sprites, network.path, network.degree, labels)
         self.frames = Frames(network.widths, hidden, network.path, base)
         self.frame_head = Head(
             network.widths[-1], 2 ** (doublings - len(network.widths) + 1), gain=FRAME_GAIN, pace=FRAME_PACE
@@ -67,17 +68,19 @@ class R3GeneratorNetwork(Generator):
         if times_T is None:
             times_T = torch.arange(self.shape.frames, device=z_BZ.device)
         one_hot_BL = self.one_hot(label_B, z_BZ)
-        content_BD, path_BTP = self.codes(z_BZ, one_hot_BL, times_T)
+        content_BD, moves_BPK, basis_TK = self.codes(z_BZ, one_hot_BL, times_T)
+        path_BTP = torch.einsum("bpk,tk->btp", moves_BPK, basis_TK)
         features_BCHW = self.still(content_BD)
         still_B3HW = self.still_head(features_BCHW)
         frames_N3HW = costly(self.frame_head(self.frames(content_BD, path_BTP)), FRAME_COST)
         frames_BT3HW = frames_N3HW.reshape(*path_BTP.shape[:2], *frames_N3HW.shape[1:])
         picture_BT3HW = torch.tanh(still_B3HW[:, None] + frames_BT3HW)
         latent_BZ = torch.cat([z_BZ[:, : self.network.content], one_hot_BL], 1)
-        return self.sprites(picture_BT3HW, features_BCHW, latent_BZ, content_BD, path_BTP).transpose(1, 2)
+        place_BTS2 = self.courses(moves_BPK, basis_TK, one_hot_BL)
+        return self.sprites(picture_BT3HW, features_BCHW, latent_BZ, content_BD, place_BTS2).transpose(1, 2)
 
-    def codes(self, z_BZ: Tensor, one_hot_BL: Tensor, times_T: Tensor) -> tuple[Tensor, Tensor]:
-        """Content [B, D] and motion path [B, T, P] of a latent."""
+    def codes(self, z_BZ: Tensor, one_hot_BL: Tensor, times_T: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Content [B, D], the motion path's weights of each polynomial [B, P, K], and the polynomials [T, K]."""
         z_content_BZ, z_motion_BZ = z_BZ[:, : self.network.content], z_BZ[:, self.network.content :]
         content_BD = activate(self.content1(torch.cat([z_content_BZ, one_hot_BL], 1)))
         content_BD = activate(self.content2(content_BD))
@@ -86,7 +89,7 @@ class R3GeneratorNetwork(Generator):
         basis_TK = legendre(times_T.to(z_BZ.dtype), self.shape.frames, self.network.degree)
         # Wilder polynomials start smaller: a path that jumps about teaches nothing about where things should be.
         basis_TK = basis_TK / torch.arange(1, self.network.degree + 1, device=basis_TK.device)
-        return content_BD, torch.einsum("bpk,tk->btp", weights_BPK.to(basis_TK.dtype), basis_TK)
+        return content_BD, weights_BPK.to(basis_TK.dtype), basis_TK
 
 
 class Still(nn.Module):

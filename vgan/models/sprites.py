@@ -6,7 +6,7 @@ construction, and is paid for once a clip instead of once a frame. (A moving for
 Vondrick et al. 2016, arXiv 1609.02612, eq. 2; a small canvas written into a large one by two products of matrices:
 Gregor et al. 2015, arXiv 1502.04623, eq. 27 to 29, here with hat functions instead of Gaussians.)
 
-Shapes: B clips, T frames, K sprites, P path, D content, C channels, H height, W width, and y and x for the rows and
+Shapes: B clips, T frames, K sprites, D content, C channels, H height, W width, and y and x for the rows and
 columns of a sprite's own canvas.
 """
 
@@ -15,25 +15,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .blocks import activate, conv, costly, linear
+from .blocks import activate, conv, costly, linear, soft_sign
+from .outline import FIRST_SLOPE, OUTSIDE, Outlines, middles
 
 REACH = 1.2  # places run from -1 to 1 over the picture, so a sprite can leave it
-OUTSIDE = -8.0  # the outline's logit off the canvas: less than a tenth of a grey level
-FIRST, OTHERS = 0.0, -6.0  # how visible the first sprite is before training, and the others: logits
-# Before a sprite is where it should be, fading is the quickest way to look less wrong, and what has faded learns
-# nothing any more. So outlines swing only so far, and nothing here saturates.
-SWING = 12.0
-OUTLINE_COST = 0.01  # and every bend has a price, so that outlines bend only where it pays
-ROUND, RADIUS2 = 12.0, 0.35  # slope of the first outline, and the square of its radius in half canvases
 PART = 0.1  # how far, at first, the others are from the first one in place and colour
-# Where no thing of its own moves a sprite has to go: all of it, but slowly, for the reason above.
+# Where no thing of its own moves a sprite has to go: all of it, but slowly, or it fades before it is where it belongs.
 PRESENT, PRESENCE_PACE = 3.0, 0.2
 # Outlines begin soft, which tells from afar where to go, and become sharp as the training asks for it. The exponent
 # moves ten times as far as a weight does in a step of the optimizer, or it would hardly move in a whole training.
-SHARPENING, SHARPEST = 10.0, 3.0  # and never beyond: twenty times the first slope is a step at any resolution
+SHARPENING, SHARPEST = 10.0, 3.0
+# Nor sharper than a pixel can show, which would leave steps on every slope: a real edge goes from dark to bright within
+# about one pixel, as a logit does that changes by 5.
+PIXEL_SLOPE = 5.0
 TINTS = 64  # hidden features between latent and tint
 # How much the colours and sizes of sprites differ at first, and the colours of one over its canvas.
-HUE, SIZES, TEXTURE = 1.2, 0.3, 0.2
+HUE, SIZES, TEXTURE = 1.2, 0.5, 0.2
+TEXTURE_COST = 0.01  # or in some clips the middle of a flat thing fades, and its rim is left
 
 
 class Sprites(nn.Module):
@@ -43,16 +41,13 @@ class Sprites(nn.Module):
         sprites: K.
         latent: Z, numbers of the content's latent and classes.
         code: D, numbers of the content code.
-        path: P, numbers of the motion path.
         features: channels of the maps that the canvases are read from.
         canvas: their height and width in places.
         size: half the extent of a canvas at the start of training, in half pictures.
     """
 
-    outline_Kyx: Tensor
-
     def __init__(
-        self, sprites: int, latent: int, code: int, path: int, features: int, canvas: tuple[int, int], size: float
+        self, sprites: int, latent: int, code: int, features: int, canvas: tuple[int, int], size: float
     ) -> None:
         super().__init__()
         self.sprites, self.size = sprites, size
@@ -66,12 +61,11 @@ class Sprites(nn.Module):
         self.tint2 = linear(TINTS, 3 * sprites, gain=0.1)
         self.scale = linear(latent, sprites, gain=SIZES)
         self.sharpness = nn.Parameter(torch.zeros(sprites))
-        self.place = linear(path, 2 * sprites, gain=0.5)
         self.presence = linear(code, sprites, gain=0.1 / PRESENCE_PACE)
-        self.register_buffer("outline_Kyx", _first_outlines(sprites, canvas), persistent=False)
+        self.outlines = Outlines(sprites, latent, canvas)
 
     def forward(
-        self, picture_BTCHW: Tensor, features_BCyx: Tensor, latent_BZ: Tensor, code_BD: Tensor, path_BTP: Tensor
+        self, picture_BTCHW: Tensor, features_BCyx: Tensor, latent_BZ: Tensor, code_BD: Tensor, place_BTK2: Tensor
     ) -> Tensor:
         """Lay the sprites over a picture in [-1, 1], the last one on top: [B, T, 3, H, W], float32.
 
@@ -80,31 +74,36 @@ class Sprites(nn.Module):
             features_BCyx: one map a clip, of the canvas's size.
             latent_BZ: content's latent and class.
             code_BD: content.
-            path_BTP: motion.
+            place_BTK2: where to (course.py).
         """
         canvas_BKCyx = self.canvas(features_BCyx).unflatten(1, (self.sprites, 4)).float()
         height, width = picture_BTCHW.shape[3:]
         with torch.autocast(picture_BTCHW.device.type, enabled=False):
-            bent_BKyx = costly(canvas_BKCyx[:, :, 3], OUTLINE_COST)
-            logit_BKyx = SWING * soft_sign(bent_BKyx / SWING) + self.outline_Kyx - OUTSIDE
-            hue_BKC = _around_the_first(self._hues(latent_BZ.float()))
-            colour_BKCyx = soft_sign(hue_BKC[..., None, None] + TEXTURE * canvas_BKCyx[:, :, :3])
+            latent_BZ = latent_BZ.float()
+            logit_BKyx = self.outlines(latent_BZ, canvas_BKCyx[:, :, 3]) - OUTSIDE
+            hue_BKC = _around_the_first(self._hues(latent_BZ))
+            textured_BKCyx = TEXTURE * costly(canvas_BKCyx[:, :, :3], TEXTURE_COST)
+            colour_BKCyx = soft_sign(hue_BKC[..., None, None] + textured_BKCyx)
             layer_BKCyx = torch.cat([colour_BKCyx, logit_BKyx[:, :, None]], 2)
-            place_BTK2 = self.place(path_BTP.float()).reshape(*path_BTP.shape[:2], self.sprites, 2)
             across_BTK, downwards_BTK = (REACH * soft_sign(_around_the_first(place_BTK2))).unbind(3)
-            size_BTK = (self.size * torch.exp(soft_sign(self.scale(latent_BZ.float()))))[:, None].expand_as(across_BTK)
+            size_BTK = (self.size * torch.exp(soft_sign(self.scale(latent_BZ))))[:, None].expand_as(across_BTK)
             along_BTKWx = hats(across_BTK, size_BTK, width, canvas_BKCyx.shape[4])
             down_BTKHy = hats(downwards_BTK, size_BTK, height, canvas_BKCyx.shape[3])
             presence_BK = torch.sigmoid(PRESENT + PRESENCE_PACE * self.presence(code_BD.float()))
-            sharper_K = torch.exp((SHARPENING * self.sharpness).clamp(-SHARPEST, SHARPEST))
+            sharper_BTK = self._sharper(size_BTK * (min(height, width) / 2))
             for k in range(self.sprites):
                 wide_BTCyW = torch.einsum("bcyx,btwx->btcyw", layer_BKCyx[:, k], along_BTKWx[:, :, k])
                 drawn_BTCHW = torch.einsum("btcyw,bthy->btchw", wide_BTCyW, down_BTKHy[:, :, k])
                 # The outline is enlarged as a logit, so that it stays sharp whatever the enlargement.
-                logit_BT1HW = (drawn_BTCHW[:, :, 3:] + OUTSIDE) * sharper_K[k]
+                logit_BT1HW = (drawn_BTCHW[:, :, 3:] + OUTSIDE) * sharper_BTK[:, :, k, None, None, None]
                 cover_BT1HW = torch.sigmoid(logit_BT1HW) * presence_BK[:, None, k, None, None, None]
                 picture_BTCHW = picture_BTCHW + cover_BT1HW * (drawn_BTCHW[:, :, :3] - picture_BTCHW)
         return picture_BTCHW
+
+    def _sharper(self, pixels_BTK: Tensor) -> Tensor:
+        """What the outlines' logits are multiplied with, by the pixels of half a canvas."""
+        asked_K = torch.exp((SHARPENING * self.sharpness).clamp(-SHARPEST, SHARPEST))
+        return torch.minimum(asked_K, PIXEL_SLOPE / FIRST_SLOPE * pixels_BTK)
 
     def _hues(self, latent_BZ: Tensor) -> Tensor:
         """[B, Z] -> [B, K, 3], before `soft_sign`."""
@@ -112,27 +111,9 @@ class Sprites(nn.Module):
         return (self.colour(latent_BZ) + tint_BN).reshape(-1, self.sprites, 3)
 
 
-def soft_sign(x: Tensor) -> Tensor:
-    """x / sqrt(1 + x^2): from -1 to 1 as tanh, but with a slope that is never lost."""
-    return x * torch.rsqrt(1 + x.square())
-
-
 def _around_the_first(values: Tensor) -> Tensor:
     """[..., K, N]: the others' values become differences from the first one's: sprites begin as parts of one body."""
     return torch.cat([values[..., :1, :], values[..., :1, :] + PART * values[..., 1:, :]], -2)
-
-
-def _first_outlines(sprites: int, canvas: tuple[int, int]) -> Tensor:
-    """[K, y, x] logits of a soft disc."""
-    y, x = (middles(count, torch.device("cpu")) for count in canvas)
-    visible_K11 = torch.full((sprites, 1, 1), OTHERS)
-    visible_K11[0] = FIRST
-    return visible_K11 + ROUND * (RADIUS2 - y[:, None].square() - x.square())
-
-
-def middles(count: int, device: torch.device) -> Tensor:
-    """The middles of `count` equal parts of -1..1: [count]."""
-    return (torch.arange(count, device=device) + 0.5) * (2 / count) - 1
 
 
 def hats(place_BTK: Tensor, size_BTK: Tensor, length: int, cells: int) -> Tensor:

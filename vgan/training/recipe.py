@@ -29,13 +29,13 @@ class Recipe(Spec):
         default=2 / 3, ge=0, le=1, description="Share after which the step sizes fall to 0, linearly."
     )
     gamma_start: float = Field(
-        default=40.0, gt=0, description="Weight of R1 and R2 (means over frames) at the beginning."
+        default=10.0, gt=0, description="Weight of R1 and R2 (means over frames) at the beginning."
     )
     gamma_end: float = Field(
-        default=5.0, gt=0, description="Their weight at the end of a long run; exponential between."
+        default=0.5, gt=0, description="Their weight at the end of a long run; exponential between."
     )
     gamma_halves: float = Field(
-        default=6000.0,
+        default=3000.0,
         gt=0,
         description="Clips in which that weight halves at the fastest: a short run ends with a greater one.",
     )
