@@ -4,7 +4,7 @@ What a class does with certainty (all of `left` cross the picture to the left, a
 noise together learns slowly: it has to take back, place by place, what its noise adds. Its discriminator meanwhile
 tells every clip by its course and teaches nothing else. So a course is what the noise asks for, times a factor, plus a
 constant: one pair for each class, direction and polynomial (conditional scale and shift: Dumoulin et al. 2017,
-arXiv 1610.07629, eq. 5), each the sum of what all clips share and what the class adds.
+arXiv 1610.07629), each the sum of what all clips share and what the class adds.
 
 Shapes: B clips, T frames, S coordinates (x and y of each sprite in turn), P path, K polynomials, L classes, R = 1 + L.
 """

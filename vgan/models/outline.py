@@ -25,6 +25,7 @@ COST = 0.01  # and every bend has a price, so that outlines bend only where it p
 ROUND, RADIUS2 = 12.0, 0.35  # slope of the first outline, and the square of its radius in half canvases
 FIRST_SLOPE = 2 * ROUND * RADIUS2**0.5  # in logits a half canvas
 HARMONICS = (2, 3, 4)  # waves around the middle: ovals, triangles, squares
+UNLIKE = 0.7  # how much outlines differ at first: deviation of what the latent asks of each lobe
 LOBES = 3.0  # height of the lobes' waves at the first outline at most, in logits
 FARTHEST = 2.0  # lobes grow with the square of the distance from the middle, to so many times that height
 PACE = 10.0  # the strength of a lobe moves ten times as far as a weight in a step of the optimizer
@@ -46,7 +47,7 @@ class Outlines(nn.Module):
     def __init__(self, sprites: int, latent: int, canvas: tuple[int, int]) -> None:
         super().__init__()
         lobes = 2 * len(HARMONICS)
-        self.lobes = linear(latent, sprites * lobes, gain=0.7)
+        self.lobes = linear(latent, sprites * lobes, gain=UNLIKE)
         self.strength_KF = nn.Parameter(torch.zeros(sprites, lobes))
         self.register_buffer("disc_Kyx", _discs(sprites, canvas), persistent=False)
         self.register_buffer("harmonics_Fyx", _harmonics(canvas), persistent=False)

@@ -24,7 +24,7 @@ PART = 0.1  # how far, at first, the others are from the first one in place and 
 PRESENT, PRESENCE_PACE = 3.0, 0.2
 # Outlines begin soft, which tells from afar where to go, and become sharp as the training asks for it. The exponent
 # moves ten times as far as a weight does in a step of the optimizer, or it would hardly move in a whole training.
-SHARPENING, SHARPEST = 10.0, 3.0
+SHARPENING, SHARPEST = 10.0, 3.0  # that pace, and the bounds of the exponent
 # Nor sharper than a pixel can show, which would leave steps on every slope: a real edge goes from dark to bright within
 # about one pixel, as a logit does that changes by 5.
 PIXEL_SLOPE = 5.0
