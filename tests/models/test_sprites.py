@@ -45,12 +45,12 @@ def test_a_sprite_can_leave_the_picture():
 
 def test_parts_begin_near_the_first_one():
     model = sprites(4)
-    place_BTK2 = torch.randn(1, 6, 4, 2, generator=torch.Generator().manual_seed(1))  # their own would lie apart
+    place_BTK2 = torch.randn(1, 6, 4, 2, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         model.outlines.disc_Kyx.copy_(model.outlines.disc_Kyx[:1].expand(4, -1, -1))  # all to be seen
-    many = laid_over_black(model, place_BTK2)
-    spread = torch.tensor([(light_HW > 0.2).float().mean() for light_HW in many])
-    assert spread.max() < 0.15  # one blob, of the size of a sprite and its parts
+    for light_HW in laid_over_black(model, place_BTK2):
+        y_N, x_N = (light_HW > 1).nonzero().unbind(1)
+        assert max(y_N.max() - y_N.min(), x_N.max() - x_N.min()) < 16  # of 32: one body; their own places lie apart
 
 
 def test_a_larger_drawing_keeps_its_outline_sharp():

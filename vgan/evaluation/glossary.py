@@ -157,8 +157,9 @@ CURVES = (
     ),
     Curve(
         "Pairs told apart",
-        "Share of pairs that the discriminator puts in the right order: 0.5 (dashed) is guessing. Between 0.6 and 1 is "
-        "normal; always 1 with little data means that it learns clips by heart.",
+        "Share of pairs that the discriminator puts in the right order: 0.5 (dashed) is guessing. After the first "
+        "tenth 0.5 to 0.8 is normal; always 1 means that all clips share a fault, or, with little data, that it learns "
+        "clips by heart.",
         {"told_apart": "pairs in the right order"},
         level=0.5,
     ),
