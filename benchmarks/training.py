@@ -32,6 +32,7 @@ from vgan.data.shards.formats import encode_clip
 from vgan.data.shards.writer import Sample, write_shards
 from vgan.models.families import build_discriminator, build_generator
 from vgan.models.network import R3_VERSION, ClipShape, r3_network
+from vgan.models.spatial import evenly_spread
 from vgan.records import Batch, Dataset, GeneratorRecord
 from vgan.training.budget import supports_bf16
 from vgan.training.compiling import pick_fastest_kernels
@@ -80,19 +81,23 @@ class Case:
         state, passes, label_B = self.state, self.state.passes, self.label_B
         real_BCTHW, labels_B = to_unit(self.real_BCTHW), torch.cat([label_B, label_B])
         z_BZ = torch.randn(len(label_B), state.generator.latent, device=self.device)
+        discriminator = state.discriminator
+        moments_BF = evenly_spread(len(label_B), discriminator.shape.frames, discriminator.looks).to(self.device)
 
         def calls() -> None:
             state.generator.zero_grad(set_to_none=True)
             state.discriminator.zero_grad(set_to_none=True)
             fake_BCTHW = passes.generate(z_BZ, label_B, self.bf16)
             video_BCTHW = torch.cat([real_BCTHW, fake_BCTHW.detach()])
-            logits_B, gradient_BCTHW = passes.judge_with_gradient(video_BCTHW, labels_B, self.bf16)
+            logits_B, gradient_BCTHW = passes.judge_with_gradient(
+                video_BCTHW, labels_B, moments_BF.repeat(2, 1), self.bf16
+            )
             penalty = squared_norms(gradient_BCTHW).sum()
             (discriminator_loss(*logits_B.chunk(2)) + penalty).backward()
             state.discriminator.requires_grad_(False)
             with torch.no_grad():
-                real_B = passes.judge(real_BCTHW, label_B, self.bf16)
-            generator_loss(real_B, passes.judge(fake_BCTHW, label_B, self.bf16)).backward()
+                real_B = passes.judge(real_BCTHW, label_B, moments_BF, self.bf16)
+            generator_loss(real_B, passes.judge(fake_BCTHW, label_B, moments_BF, self.bf16)).backward()
             state.discriminator.requires_grad_(True)
 
         return calls

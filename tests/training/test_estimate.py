@@ -157,14 +157,14 @@ def test_it_resumes_from_the_newest_checkpoint_that_training_would_take(
 def test_the_schedules_are_those_of_the_recipe_from_the_first_step_to_the_last() -> None:
     recipe = Recipe(
         batch=10, lr_generator=1.0, lr_discriminator=0.5, warmup_clips=200, decay_from=0.5, gamma_start=4.0,
-        gamma_end=1.0, gamma_halves=1.0, ema_clips=500, ema_share=0.1,
+        gamma_end=1.0, gamma_halves=2500, ema_clips=500, ema_share=0.1,
     )  # fmt: skip
     moments = schedule(recipe, 1000)
     assert [moment.share for moment in moments] == list(SHARES)
     assert [moment.clips for moment in moments] == [0, 500, 2500, 5000, 7500, 9990]
     assert [moment.lr_generator for moment in moments] == pytest.approx([0.05, 1.0, 1.0, 1.0, 0.5, 0.002])
     assert [moment.lr_discriminator for moment in moments] == pytest.approx([0.025, 0.5, 0.5, 0.5, 0.25, 0.001])
-    assert [moment.gamma for moment in moments[:4]] == pytest.approx([4.0, 4 * 0.25**0.05, 4 * 0.25**0.25, 2.0])
+    assert [moment.gamma for moment in moments] == pytest.approx([4.0, 4 * 0.5**0.2, 2.0, 1.0, 1.0, 1.0])
     assert [moment.ema_half_life for moment in moments] == pytest.approx([1.0, 51.0, 251.0, 500.0, 500.0, 500.0])
 
 

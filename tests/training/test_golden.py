@@ -28,7 +28,7 @@ RECIPE = Recipe(
     decay_from=0.1,
     gamma_start=16.0,
     gamma_end=1.6,
-    gamma_halves=1.0,
+    gamma_halves=120.0,
     clip_norm=1.0,
     ema_clips=2000.0,
     ema_share=0.1,
@@ -44,6 +44,11 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def random_numbers(step: int, use: str) -> torch.Generator:
+    digest = hashlib.sha256(f"{SEED}:{step}:{use}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def written_once_more(
@@ -62,16 +67,14 @@ def written_once_more(
         clips = step * BATCH
         factor = min(1.0, (clips + BATCH) / 20) * max(0.0, min(1.0, (1 - clips / BUDGET) / (1 - 0.1)))
         adam_g.param_groups[0]["lr"], adam_d.param_groups[0]["lr"] = 1e-3 * factor, 8e-4 * factor
-        share = clips / BUDGET
-        gamma = math.exp((1 - share) * math.log(16.0) + share * math.log(1.6))
+        gamma = max(1.6, 16.0 * 0.5 ** (clips / 120.0))
         pixels, label = toy_clips(step)
         real = (pixels.float() / 127.5 - 1.0).to(dtype)
-        digest = hashlib.sha256(f"{SEED}:{step}:latent".encode()).digest()
-        random = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-        fake = generator(torch.randn(BATCH, 5, generator=random).to(dtype), label)
+        fake = generator(torch.randn(BATCH, 5, generator=random_numbers(step, "latent")).to(dtype), label)
+        moments = torch.rand(BATCH, 4, generator=random_numbers(step, "moments")).argsort(1)[:, :2]
 
         video = torch.cat([real, fake.detach()]).requires_grad_()
-        logits = discriminator(video, torch.cat([label, label]))
+        logits = discriminator(video, torch.cat([label, label]), torch.cat([moments, moments]))
         (gradient,) = torch.autograd.grad(logits.sum(), video, create_graph=True)
         norms = gradient.square().sum((1, 2, 3, 4)) / 4
         loss_d = torch.nn.functional.softplus(-(logits[:BATCH] - logits[BATCH:])).mean()
@@ -82,8 +85,8 @@ def written_once_more(
             adam_d.step()
 
         with torch.no_grad():
-            on_real = discriminator(real, label)
-        loss_g = torch.nn.functional.softplus(-(discriminator(fake, label) - on_real)).mean()
+            on_real = discriminator(real, label, moments)
+        loss_g = torch.nn.functional.softplus(-(discriminator(fake, label, moments) - on_real)).mean()
         gradients = torch.autograd.grad(loss_g, list(generator.parameters()))
         for parameter, gradient in zip(generator.parameters(), gradients, strict=True):
             parameter.grad = gradient

@@ -7,9 +7,10 @@ from made_generator import generator_record
 from vgan.errors import DivergedError
 from vgan.models.families import build_discriminator, build_generator
 from vgan.models.network import ClipShape, r3_network
+from vgan.training.distributed import ALONE, World
 from vgan.training.ema import update_average
 from vgan.training.recipe import recipe_for
-from vgan.training.step import TrainState, step_seed, to_unit, train_step
+from vgan.training.step import TrainState, drawn_moments, step_seed, to_unit, train_step
 
 SHAPE = ClipShape(frames=4, height=16, width=16, labels=2)
 RECIPE = recipe_for("tiny", 4)
@@ -60,6 +61,21 @@ def test_a_step_is_a_function_of_state_data_and_seed():
     take_step(one), take_step(same), take_step(other, seed=1)
     assert equal(everything(one), everything(same))
     assert not equal(everything(one), everything(other))
+
+
+def test_each_step_looks_at_other_frames_of_each_clip_and_every_rank_at_its_part_of_them():
+    state = fresh_state()
+    drawn = []
+    for step in range(40):
+        state.steps = step
+        moments_BF = drawn_moments(state, 4, 0, torch.device("cpu"))
+        assert moments_BF.shape == (4, 2) and (moments_BF[:, 0] != moments_BF[:, 1]).all()
+        state.world = World(rank=1, size=2)
+        assert torch.equal(drawn_moments(state, 2, 0, torch.device("cpu")), moments_BF[2:])
+        state.world = ALONE
+        drawn.append(moments_BF)
+    counts = torch.bincount(torch.stack(drawn).flatten(), minlength=4)
+    assert counts.sum() == 320 and (counts - 80).abs().max() < 30
 
 
 def test_weights_stay_float32_when_the_bodies_run_in_bfloat16():

@@ -14,7 +14,13 @@ from vgan.training.recipe import Recipe
 from vgan.training.step import TrainState, train_step
 
 RECIPE = Recipe(
-    batch=4, warmup_clips=0, lr_generator=1e-3, gamma_start=16.0, gamma_end=1.6, gamma_halves=1.0, updates="alternating"
+    batch=4,
+    warmup_clips=0,
+    lr_generator=1e-3,
+    gamma_start=16.0,
+    gamma_end=1.6,
+    gamma_halves=1204.0,
+    updates="alternating",
 )
 CPU = torch.device("cpu")
 
@@ -137,7 +143,11 @@ def test_simultaneous_updates_learn_from_the_discriminator_as_it_was():
     from vgan.training.step import step_seed, to_unit
 
     z_BZ = torch.randn(4, 5, generator=torch.Generator().manual_seed(step_seed(0, 0, "latent")))
-    gap_B = discriminator(generator(z_BZ, label_B), label_B) - discriminator(to_unit(pixels), label_B)
+    drawn = torch.Generator().manual_seed(step_seed(0, 0, "moments"))
+    moments_BF = torch.rand(4, 4, generator=drawn).argsort(1)[:, :2]
+    gap_B = discriminator(generator(z_BZ, label_B), label_B, moments_BF) - discriminator(
+        to_unit(pixels), label_B, moments_BF
+    )
     torch.nn.functional.softplus(-gap_B).mean().backward()
     torch.testing.assert_close(seen[0], generator.rgb.weight.grad, rtol=1e-4, atol=1e-7)
 

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from vgan.models.interface import Discriminator, Generator
 from vgan.models.network import ClipShape
+from vgan.models.spatial import evenly_spread
 
 SHAPE = ClipShape(frames=4, height=16, width=16, labels=3)
 
@@ -24,16 +25,25 @@ class ToyGenerator(Generator):
 
 
 class ToyDiscriminator(Discriminator):
-    """A strided convolution and a linear layer by class; smooth, so that all of its derivatives are."""
+    """A strided convolution, a linear layer by class, and the brightness of two frames.
+
+    Smooth, so that all of its derivatives are.
+    """
 
     def __init__(self) -> None:
-        super().__init__(SHAPE)
+        super().__init__(SHAPE, looks=2)
         self.stem = nn.Conv2d(3 * SHAPE.frames, 8, 4, stride=4)
         self.score = nn.Linear(8 * 16, 1 + SHAPE.labels)
+        self.look = nn.Linear(3, 1)
 
-    def forward(self, video_BCTHW: Tensor, label_B: Tensor | None = None) -> Tensor:
+    def forward(self, video_BCTHW: Tensor, label_B: Tensor | None = None, moments_BF: Tensor | None = None) -> Tensor:
         scores_BL = self.score(nn.functional.silu(self.stem(video_BCTHW.flatten(1, 2))).flatten(1))
-        return scores_BL[:, 0] + scores_BL[:, 1:].gather(1, label_B[:, None])[:, 0]
+        if moments_BF is None:
+            moments_BF = evenly_spread(len(video_BCTHW), SHAPE.frames, self.looks)
+        bright_BTC = video_BCTHW.mean((3, 4)).transpose(1, 2)
+        looked_BFC = bright_BTC.gather(1, moments_BF[..., None].expand(-1, -1, 3))
+        look_B = nn.functional.silu(self.look(looked_BFC)).mean((1, 2))
+        return scores_BL[:, 0] + scores_BL[:, 1:].gather(1, label_B[:, None])[:, 0] + look_B
 
 
 def toy_networks(dtype: torch.dtype = torch.float32) -> tuple[ToyGenerator, ToyDiscriminator]:

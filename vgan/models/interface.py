@@ -1,6 +1,6 @@
 """What every family offers.
 
-Shapes: B clips, Z latent, L classes, T frames, C = 3 channels, H height, W width.
+Shapes: B clips, Z latent, L classes, T frames, F frames looked at, C = 3 channels, H height, W width.
 """
 
 from __future__ import annotations
@@ -50,12 +50,21 @@ class Generator(nn.Module, ABC):
 
 
 class Discriminator(nn.Module, ABC):
-    """Scores clips: the higher, the more real."""
+    """Scores clips: the higher, the more real.
 
-    def __init__(self, shape: ClipShape) -> None:
+    Args:
+        shape: of the clips.
+        looks: F, frames of each clip that it looks at one by one.
+    """
+
+    def __init__(self, shape: ClipShape, looks: int) -> None:
         super().__init__()
         self.shape = shape
+        self.looks = min(looks, shape.frames)
 
     @abstractmethod
-    def forward(self, video_BCTHW: Tensor, label_B: Tensor | None = None) -> Tensor:
-        """Video [B, 3, T, H, W] in [-1, 1] and class [B] -> logits [B], float32."""
+    def forward(self, video_BCTHW: Tensor, label_B: Tensor | None = None, moments_BF: Tensor | None = None) -> Tensor:
+        """Video [B, 3, T, H, W] in [-1, 1], class [B] and frames to look at [B, F] -> logits [B], float32.
+
+        Without `moments_BF` they are spread evenly over the clip.
+        """

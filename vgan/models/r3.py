@@ -21,6 +21,7 @@ from .blocks import Film, Residual, activate, conv, costly, legendre, linear, pi
 from .course import Courses
 from .interface import Discriminator, Generator
 from .network import ClipShape, R3Discriminator, R3Generator
+from .spatial import SpatialDiscriminator, evenly_spread
 from .sprites import Sprites
 
 FRAME_GAIN = 0.03  # of what each frame draws for itself at first: a clip starts as sprites over a still picture
@@ -161,10 +162,10 @@ class Head(nn.Module):
 
 
 class R3DiscriminatorNetwork(Discriminator):
-    """All frames stacked as channels, so that plain 2D convolutions see the motion."""
+    """All frames stacked as channels, so that plain 2D convolutions see the motion, and a few of them one by one."""
 
     def __init__(self, network: R3Discriminator, shape: ClipShape) -> None:
-        super().__init__(shape)
+        super().__init__(shape, network.looks)
         self.network = network
         widths = network.widths
         self.stem = conv(3 * shape.frames * network.fold**2, widths[0], gain=1.0)
@@ -176,9 +177,12 @@ class R3DiscriminatorNetwork(Discriminator):
         self.summary = linear(widths[-1] * (shape.height // scale) * (shape.width // scale), network.features)
         self.score = linear(network.features, 1, gain=1.0)
         self.classes = nn.Embedding(shape.labels, network.features) if shape.labels else None
+        self.spatial = (
+            SpatialDiscriminator(network.look_fold, network.look_width, network.look_features) if self.looks else None
+        )
 
-    def forward(self, video_BCTHW: Tensor, label_B: Tensor | None = None) -> Tensor:
-        """Video [B, 3, T, H, W] and class [B] -> logits [B], float32; the higher, the more real."""
+    def forward(self, video_BCTHW: Tensor, label_B: Tensor | None = None, moments_BF: Tensor | None = None) -> Tensor:
+        """Video [B, 3, T, H, W], class [B] and frames to look at [B, F] -> logits [B], float32; high is real."""
         x_NCHW = functional.pixel_unshuffle(video_BCTHW.flatten(1, 2), self.network.fold)
         x_NCHW = self.stem(x_NCHW.contiguous(memory_format=torch.channels_last))
         for index, block in enumerate(self.blocks):
@@ -186,7 +190,12 @@ class R3DiscriminatorNetwork(Discriminator):
                 x_NCHW = functional.avg_pool2d(self.grow[index - 1](x_NCHW), 2)
             x_NCHW = block(x_NCHW)
         with torch.autocast(x_NCHW.device.type, enabled=False):
-            return self.judge(activate(x_NCHW.float()).flatten(1), label_B)
+            logits_B = self.judge(activate(x_NCHW.float()).flatten(1), label_B)
+        if self.spatial is None:
+            return logits_B
+        if moments_BF is None:
+            moments_BF = evenly_spread(len(video_BCTHW), self.shape.frames, self.looks).to(video_BCTHW.device)
+        return logits_B + self.spatial(video_BCTHW, moments_BF)
 
     def judge(self, x_BD: Tensor, label_B: Tensor | None) -> Tensor:
         """Features [B, D] -> logits [B], by class (projection: Miyato and Koyama 2018, eq. 3)."""

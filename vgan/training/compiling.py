@@ -4,7 +4,7 @@ torch.compile cannot differentiate twice through a compiled network (aot_autogra
 exact penalty is compiled all the same: with `torch.func.grad` inside the compiled function the first
 derivative is traced as a part of its forward, and only one backward through it is left.
 
-Shapes: B clips, Z latent, C channels, T frames, H height, W width.
+Shapes: B clips, Z latent, C channels, T frames, F frames looked at one by one, H height, W width.
 """
 
 from __future__ import annotations
@@ -61,24 +61,30 @@ class Passes:
         with autocast(z_BZ.device.type, bf16):
             return self._generate(z_BZ, label_B)
 
-    def judge(self, video_BCTHW: Tensor, label_B: Tensor | None, bf16: bool) -> Tensor:
+    def judge(self, video_BCTHW: Tensor, label_B: Tensor | None, moments_BF: Tensor, bf16: bool) -> Tensor:
         """Logits [B]; differentiable once when compiled."""
         with autocast(video_BCTHW.device.type, bf16):
-            return self._judge(video_BCTHW, label_B)
+            return self._judge(video_BCTHW, label_B, moments_BF)
 
-    def judge_with_gradient(self, video_BCTHW: Tensor, label_B: Tensor | None, bf16: bool) -> tuple[Tensor, Tensor]:
+    def judge_with_gradient(
+        self, video_BCTHW: Tensor, label_B: Tensor | None, moments_BF: Tensor, bf16: bool
+    ) -> tuple[Tensor, Tensor]:
         """Logits [B] and their gradients by the clips [B, 3, T, H, W], both differentiable by the weights."""
-        return self._slopes(video_BCTHW, label_B, bf16)
+        return self._slopes(video_BCTHW, label_B, moments_BF, bf16)
 
-    def _eager_slopes(self, video_BCTHW: Tensor, label_B: Tensor | None, bf16: bool) -> tuple[Tensor, Tensor]:
+    def _eager_slopes(
+        self, video_BCTHW: Tensor, label_B: Tensor | None, moments_BF: Tensor, bf16: bool
+    ) -> tuple[Tensor, Tensor]:
         video_BCTHW = video_BCTHW.detach().requires_grad_()
-        logits_B = self.judge(video_BCTHW, label_B, bf16)
+        logits_B = self.judge(video_BCTHW, label_B, moments_BF, bf16)
         return logits_B, gradient_of(logits_B, video_BCTHW, differentiable=True)
 
-    def _traced_slopes(self, video_BCTHW: Tensor, label_B: Tensor | None, bf16: bool) -> tuple[Tensor, Tensor]:
+    def _traced_slopes(
+        self, video_BCTHW: Tensor, label_B: Tensor | None, moments_BF: Tensor, bf16: bool
+    ) -> tuple[Tensor, Tensor]:
         def total(video_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
             with autocast(video_BCTHW.device.type, bf16):
-                logits_B = self._discriminator(video_BCTHW, label_B)
+                logits_B = self._discriminator(video_BCTHW, label_B, moments_BF)
             return logits_B.sum(), logits_B
 
         gradient_BCTHW, (_, logits_B) = grad_and_value(total, has_aux=True)(video_BCTHW)

@@ -228,7 +228,7 @@ def schedule(recipe: Recipe, steps: int) -> tuple[Moment, ...]:
                 clips=clips,
                 lr_generator=generator,
                 lr_discriminator=discriminator,
-                gamma=recipe.gamma(clips, budget),
+                gamma=recipe.gamma(clips),
                 ema_half_life=recipe.batch * math.log(0.5) / math.log(decay),
             )
         )

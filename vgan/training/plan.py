@@ -23,7 +23,7 @@ from ..workspace import RunFolder, Workspace
 from .recipe import Recipe, recipe_for
 
 MOST_STEPS = 99_999_999  # names of checkpoints have eight digits
-TRAINING_CODE = 6  # raised whenever the same configuration would give other weights than before
+TRAINING_CODE = 7  # raised whenever the same configuration would give other weights than before
 
 # Fields of TrainConfig that do not change what is learned: a run may be resumed with others.
 NOT_LEARNED = frozenset(

@@ -5,7 +5,6 @@ Every schedule counts clips seen, so that a two-minute and a two-day run share o
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from pydantic import Field
@@ -26,18 +25,14 @@ class Recipe(Spec):
         default=480, ge=0, description="Clips over which the step sizes rise from 0; at most a 20th of the budget."
     )
     decay_from: float = Field(
-        default=2 / 3, ge=0, le=1, description="Share after which the step sizes fall to 0, linearly."
+        default=1 / 4, ge=0, le=1, description="Share after which the step sizes fall to 0, linearly."
     )
     gamma_start: float = Field(
         default=10.0, gt=0, description="Weight of R1 and R2 (means over frames) at the beginning."
     )
-    gamma_end: float = Field(
-        default=0.5, gt=0, description="Their weight at the end of a long run; exponential between."
-    )
+    gamma_end: float = Field(default=0.1, gt=0, description="Their weight in the end.")
     gamma_halves: float = Field(
-        default=3000.0,
-        gt=0,
-        description="Clips in which that weight halves at the fastest: a short run ends with a greater one.",
+        default=3000.0, gt=0, description="Clips in which that weight halves, until it is what it is in the end."
     )
     penalty: Literal["exact", "finite"] = Field(
         default="exact",
@@ -68,11 +63,13 @@ class Recipe(Spec):
         factor = rise * max(0.0, min(1.0, left))
         return self.lr_generator * factor, self.lr_discriminator * factor
 
-    def gamma(self, clips: int, budget: int) -> float:
-        """Weight of the gradient penalties."""
-        share = min(1.0, clips / budget)
-        end = max(self.gamma_end, self.gamma_start * 0.5 ** (budget / self.gamma_halves))
-        return math.exp((1 - share) * math.log(self.gamma_start) + share * math.log(end))
+    def gamma(self, clips: int) -> float:
+        """Weight of the gradient penalties of the step that starts after `clips` clips.
+
+        By clips and not by the share of the budget: what the penalty holds back, a discriminator that shows the way
+        from afar, is over as soon as things are where they should be, however long the run.
+        """
+        return max(self.gamma_end, self.gamma_start * 0.5 ** (clips / self.gamma_halves))
 
     def ema_decay(self, clips: int) -> float:
         """How much of the average survives the step that ends with `clips` clips seen (EDM2, arXiv 2312.02696)."""

@@ -3,7 +3,7 @@
 On a GPU the host never waits for the device in a step: random numbers travel from pinned memory,
 figures and the check of them stay where they are (figures.py, guard.py).
 
-Shapes: B clips (of this rank), Z latent, C channels, T frames, H height, W width.
+Shapes: B clips (of this rank), Z latent, C channels, T frames, F frames looked at, H height, W width.
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ class _Lesson:
     real_BCTHW: Tensor  # as the discriminator sees it
     fake_BCTHW: Tensor  # likewise, with its graph through the generator
     label_B: Tensor | None
+    moments_BF: Tensor  # frames of both that are looked at one by one
     seed: int
     gamma: float
     bf16: bool
@@ -155,8 +156,9 @@ def train_step(
     fake_BCTHW = state.passes.generate(z_BZ, label_B, bf16)
     if adaptive:
         real_BCTHW, fake_BCTHW = _augmented(state, real_BCTHW, fake_BCTHW, seed)
-    gamma = recipe.gamma(clips, budget)
-    lesson = _Lesson(real_BCTHW, fake_BCTHW, label_B, seed, gamma, bf16)
+    gamma = recipe.gamma(clips)
+    moments_BF = drawn_moments(state, len(real_BCTHW), seed, real_BCTHW.device)
+    lesson = _Lesson(real_BCTHW, fake_BCTHW, label_B, moments_BF, seed, gamma, bf16)
     judgement = _discriminator_step(state, recipe, lesson)
     figures = judgement.figures | _generator_step(state, recipe, lesson, judgement)
     if adaptive:
@@ -173,8 +175,20 @@ def _latents(state: TrainState, num: int, seed: int, device: torch.device) -> Te
     """[B, Z]: this rank's part of the latents of the whole batch, drawn on the CPU: the same for every device."""
     random = torch.Generator().manual_seed(step_seed(seed, state.steps, "latent"))
     batch = num * state.world.size
-    z_BZ = torch.randn(batch, state.generator.latent, generator=random)[state.world.part(batch)]
-    return z_BZ.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else z_BZ.to(device)
+    return _to(device, torch.randn(batch, state.generator.latent, generator=random)[state.world.part(batch)])
+
+
+def drawn_moments(state: TrainState, num: int, seed: int, device: torch.device) -> Tensor:
+    """[B, F]: for each clip of this rank's part of the batch, frames drawn without putting back, on the CPU too."""
+    random = torch.Generator().manual_seed(step_seed(seed, state.steps, "moments"))
+    batch = num * state.world.size
+    order_BT = torch.rand(batch, state.discriminator.shape.frames, generator=random).argsort(1)
+    return _to(device, order_BT[state.world.part(batch), : state.discriminator.looks].contiguous())
+
+
+def _to(device: torch.device, drawn: Tensor) -> Tensor:
+    """From the CPU, without waiting for the device."""
+    return drawn.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else drawn.to(device)
 
 
 def _augmented(state: TrainState, real_BCTHW: Tensor, fake_BCTHW: Tensor, seed: int) -> tuple[Tensor, Tensor]:
@@ -211,10 +225,11 @@ def _judged(state: TrainState, recipe: Recipe, lesson: _Lesson) -> tuple[Tensor,
     """Logits of real and generated clips [2 B], the penalty's norms [2 B] if it is due, and the generator's slope."""
     video_BCTHW = torch.cat([lesson.real_BCTHW, lesson.fake_BCTHW.detach()])
     label_B = None if lesson.label_B is None else torch.cat([lesson.label_B, lesson.label_B])
+    moments_BF = torch.cat([lesson.moments_BF, lesson.moments_BF])
     due = (state.steps + 1) % recipe.penalty_every == 0
     teaches = recipe.updates == "simultaneous"
     if due and recipe.penalty == "exact":
-        logits_B, gradient_BCTHW = state.passes.judge_with_gradient(video_BCTHW, label_B, lesson.bf16)
+        logits_B, gradient_BCTHW = state.passes.judge_with_gradient(video_BCTHW, label_B, moments_BF, lesson.bf16)
         slope_BCTHW = gradient_BCTHW.detach().chunk(2)[1] if teaches else None
         return logits_B, squared_norms(gradient_BCTHW), slope_BCTHW
     video_BCTHW.requires_grad_(teaches)
@@ -223,10 +238,11 @@ def _judged(state: TrainState, recipe: Recipe, lesson: _Lesson) -> tuple[Tensor,
         noise_BCTHW = _noise(state, video_BCTHW, lesson.seed)
         nearby_BCTHW = video_BCTHW.detach() + recipe.penalty_sigma * noise_BCTHW
         labels_B = None if label_B is None else torch.cat([label_B, label_B])
-        logits_B, nearby_B = state.passes.judge(torch.cat([video_BCTHW, nearby_BCTHW]), labels_B, lesson.bf16).chunk(2)
+        both_BCTHW, both_BF = torch.cat([video_BCTHW, nearby_BCTHW]), torch.cat([moments_BF, moments_BF])
+        logits_B, nearby_B = state.passes.judge(both_BCTHW, labels_B, both_BF, lesson.bf16).chunk(2)
         norms_B = nearby_norms(logits_B, nearby_B, recipe.penalty_sigma, video_BCTHW.shape[2])
     else:
-        logits_B = state.passes.judge(video_BCTHW, label_B, lesson.bf16)
+        logits_B = state.passes.judge(video_BCTHW, label_B, moments_BF, lesson.bf16)
     if not teaches:
         return logits_B, norms_B, None
     return logits_B, norms_B, gradient_of(logits_B, video_BCTHW, differentiable=False).chunk(2)[1]
@@ -259,8 +275,8 @@ def _against_updated(state: TrainState, lesson: _Lesson) -> Tensor:
     state.discriminator.requires_grad_(False)
     try:
         with torch.no_grad():
-            real_B = state.passes.judge(lesson.real_BCTHW, lesson.label_B, lesson.bf16)
-        fake_B = state.passes.judge(lesson.fake_BCTHW, lesson.label_B, lesson.bf16)
+            real_B = state.passes.judge(lesson.real_BCTHW, lesson.label_B, lesson.moments_BF, lesson.bf16)
+        fake_B = state.passes.judge(lesson.fake_BCTHW, lesson.label_B, lesson.moments_BF, lesson.bf16)
     finally:
         state.discriminator.requires_grad_(True)
     return generator_loss(real_B, fake_B)
