@@ -21,6 +21,7 @@ from torch import Tensor
 from vgan.data.shapes import render_video
 from vgan.models.network import ClipShape, r3_network
 from vgan.models.r3 import R3DiscriminatorNetwork
+from vgan.models.spatial import drawn
 from vgan.training.losses import discriminator_loss, gradient_norms
 from vgan.training.recipe import Recipe
 from vgan.training.step import to_unit
@@ -38,10 +39,19 @@ class Clips:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=4800, help="squares shown, and as many discs (default: 4800)")
-    parser.add_argument("--looks", type=int, nargs="+", default=[0, 2], help="frames looked at (default: 0 and 2)")
+    parser.add_argument(
+        "--looks",
+        type=int,
+        nargs="+",
+        choices=range(FRAMES + 1),
+        default=[0, 2],
+        help="frames looked at (default: 0 and 2)",
+    )
     parser.add_argument("--gamma", type=float, default=0.5, help="weight of the penalty (default: .5)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches (default: 0)")
     options = parser.parse_args()
+    if options.clips < LINES * Recipe().batch:
+        parser.error(f"--clips must be {LINES * Recipe().batch} or more")
     torch.set_num_threads(1)
     trained, others = draw(0, TRAINED), draw(1, OTHERS)
     print("| looks | clips shown | right of those trained on | right of others | ms a step |\n|---|---|---|---|---|")
@@ -51,9 +61,9 @@ def main() -> None:
 
 def draw(seed: int, count: int) -> Clips:
     """The first clips of a seed of `shapes`."""
-    drawn = [render_video(seed, index, size=SIZE, frames=FRAMES) for index in range(count)]
-    video_BTHWC = torch.from_numpy(np.stack([frames for frames, _ in drawn]))
-    square_B = torch.tensor([shape.kind == "square" for _, shape in drawn])
+    videos = [render_video(seed, index, size=SIZE, frames=FRAMES) for index in range(count)]
+    video_BTHWC = torch.from_numpy(np.stack([frames for frames, _ in videos]))
+    square_B = torch.tensor([shape.kind == "square" for _, shape in videos])
     return Clips(to_unit(video_BTHWC.permute(0, 4, 1, 2, 3)), square_B)
 
 
@@ -68,9 +78,9 @@ def run(looks: int, options: argparse.Namespace, trained: Clips, others: Clips) 
     steps, seconds = options.clips // recipe.batch, 0.0
     for step in range(1, steps + 1):
         start = time.perf_counter()
-        drawn = torch.cat([kind[torch.randint(len(kind), (recipe.batch,))] for kind in kinds])
-        video_BCTHW = trained.video_BCTHW[drawn].requires_grad_()
-        moments_BF = torch.rand(recipe.batch, FRAMES).argsort(1)[:, :looks].repeat(2, 1)
+        chosen = torch.cat([kind[torch.randint(len(kind), (recipe.batch,))] for kind in kinds])
+        video_BCTHW = trained.video_BCTHW[chosen].requires_grad_()
+        moments_BF = drawn(recipe.batch, FRAMES, looks).repeat(2, 1)
         logits_B = discriminator(video_BCTHW, None, moments_BF)
         penalty = gradient_norms(logits_B, video_BCTHW).chunk(2)
         loss = discriminator_loss(*logits_B.chunk(2)) + options.gamma / 2 * (penalty[0].mean() + penalty[1].mean())

@@ -51,14 +51,14 @@ def test_frames_are_spread_over_the_whole_clip_where_none_are_named():
 
 
 def test_a_clip_of_fewer_frames_than_looks_is_looked_at_once_a_frame():
-    network = R3Discriminator(fold=2, widths=(8, 8), looks=5, look_fold=2, look_width=8)
+    network = R3Discriminator(fold=2, widths=(8, 8), looks=5, look_width=8)
     discriminator = R3DiscriminatorNetwork(network, ClipShape(frames=3, height=16, width=16))
     assert discriminator.looks == 3
     assert discriminator(torch.zeros(2, 3, 3, 16, 16)).shape == (2,)
 
 
-def test_a_clips_logit_depends_on_its_named_frames(spatial):
-    network = R3Discriminator(fold=2, widths=(8, 8), looks=1, look_fold=2, look_width=8)
+def test_a_clips_logit_depends_on_its_named_frames():
+    network = R3Discriminator(fold=2, widths=(8, 8), looks=1, look_width=8)
     torch.manual_seed(1)
     discriminator = R3DiscriminatorNetwork(network, ClipShape(frames=4, height=16, width=16))
     video_BCTHW = torch.randn(1, 3, 4, 16, 16)
@@ -70,7 +70,7 @@ def test_a_clips_logit_depends_on_its_named_frames(spatial):
 
 
 def test_without_looks_the_stack_of_frames_decides_alone():
-    network = R3Discriminator(fold=2, widths=(8, 8), looks=0, look_fold=2, look_width=8)
+    network = R3Discriminator(fold=2, widths=(8, 8), looks=0, look_width=8)
     torch.manual_seed(1)
     discriminator = R3DiscriminatorNetwork(network, ClipShape(frames=4, height=16, width=16))
     video_BCTHW = torch.randn(1, 3, 4, 16, 16)

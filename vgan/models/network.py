@@ -10,7 +10,7 @@ from pydantic import Field
 from ..config import Spec
 from ..errors import ConfigError
 
-R3_VERSION = 6  # of the code of the family; raised when equal weights would make other clips
+R3_VERSION = 5  # of the code of the family; raised when equal weights would make other clips
 
 
 class ClipShape(Spec):
@@ -61,7 +61,6 @@ class R3Discriminator(Spec):
     widths: tuple[int, ...] = Field(description="Channels of each resolution, from the finest; each next halves it.")
     features: int = Field(default=128, ge=8, description="Numbers that the last layer compares with the class.")
     looks: int = Field(default=2, ge=0, description="Frames of a clip, others at every step, looked at one by one.")
-    look_fold: int = Field(ge=1, description="As fold, for these frames.")
     look_width: int = Field(ge=8, description="Channels of what looks at one frame.")
     look_features: int = Field(default=64, ge=8, description="Numbers that a frame is judged by.")
 
@@ -88,6 +87,7 @@ _DISCRIMINATOR_WIDTHS: dict[str, tuple[int, ...]] = {
     "small": (64, 96, 128, 192),
     "base": (64, 128, 192, 256),
 }
+_LOOK_WIDTH = {"tiny": 32, "small": 64, "base": 64}
 
 
 def r3_network(preset: str, shape: ClipShape) -> R3Network:
@@ -104,8 +104,7 @@ def r3_network(preset: str, shape: ClipShape) -> R3Network:
         discriminator=R3Discriminator(
             fold=_fold(preset, shape),
             widths=_DISCRIMINATOR_WIDTHS[preset],
-            look_fold=_fold(preset, shape),
-            look_width=32 if preset == "tiny" else 64,
+            look_width=_LOOK_WIDTH[preset],
         ),
     )
 

@@ -178,7 +178,7 @@ class R3DiscriminatorNetwork(Discriminator):
         self.score = linear(network.features, 1, gain=1.0)
         self.classes = nn.Embedding(shape.labels, network.features) if shape.labels else None
         self.spatial = (
-            SpatialDiscriminator(network.look_fold, network.look_width, network.look_features) if self.looks else None
+            SpatialDiscriminator(network.fold, network.look_width, network.look_features) if self.looks else None
         )
 
     def forward(self, video_BCTHW: Tensor, label_B: Tensor | None = None, moments_BF: Tensor | None = None) -> Tensor:

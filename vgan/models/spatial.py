@@ -57,6 +57,11 @@ class SpatialDiscriminator(nn.Module):
             return self.score(activate(self.summary(x_ND))).reshape(moments_BF.shape).mean(1)
 
 
+def drawn(clips: int, frames: int, looks: int, random: torch.Generator | None = None) -> Tensor:
+    """[B, F] frames of each clip, none of them twice; from torch's own random numbers unless others are given."""
+    return torch.rand(clips, frames, generator=random).argsort(1)[:, :looks]
+
+
 def evenly_spread(clips: int, frames: int, looks: int) -> Tensor:
     """[B, F] the middles of F equal parts of each clip."""
     middles_F = ((torch.arange(looks) + 0.5) * frames / looks).long()

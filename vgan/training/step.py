@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..models.interface import Discriminator, Generator
+from ..models.spatial import drawn
 from .augment import Augmentation, Draws, augment
 from .compiling import Passes
 from .distributed import ALONE, World
@@ -179,11 +180,11 @@ def _latents(state: TrainState, num: int, seed: int, device: torch.device) -> Te
 
 
 def drawn_moments(state: TrainState, num: int, seed: int, device: torch.device) -> Tensor:
-    """[B, F]: for each clip of this rank's part of the batch, frames drawn without putting back, on the CPU too."""
+    """[B, F]: the frames to look at in each clip of this rank's part of the batch, drawn on the CPU as latents are."""
     random = torch.Generator().manual_seed(step_seed(seed, state.steps, "moments"))
     batch = num * state.world.size
-    order_BT = torch.rand(batch, state.discriminator.shape.frames, generator=random).argsort(1)
-    return _to(device, order_BT[state.world.part(batch), : state.discriminator.looks].contiguous())
+    moments_BF = drawn(batch, state.discriminator.shape.frames, state.discriminator.looks, random)
+    return _to(device, moments_BF[state.world.part(batch)].contiguous())
 
 
 def _to(device: torch.device, drawn: Tensor) -> Tensor:
