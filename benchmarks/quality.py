@@ -200,9 +200,9 @@ def replaced(spec: Any, values: dict[str, Any]) -> Any:
     return build(type(spec), {**spec.model_dump(), **values})
 
 
-def changed(job: Job, dataset: Dataset, config: TrainConfig, init: str | None) -> RunConfig:
+def changed(job: Job, workspace: Workspace, dataset: Dataset, config: TrainConfig, init: str | None) -> RunConfig:
     """The product's plan of a run with what the job replaces, under a key of its own."""
-    run = resolve(dataset, config, init)
+    run = resolve(workspace, dataset, config, init)
     update: dict[str, Spec] = {
         "recipe": replaced(run.recipe, job.recipe),
         "network": run.network.model_copy(
@@ -222,10 +222,10 @@ def train(job: Job) -> tuple[Workspace, Dataset, TrainedRun]:
     dataset = load_dataset(workspace, job.dataset)
 
     def run_key(dataset: Dataset, config: TrainConfig, init: str | None = None) -> str:
-        return changed(job, dataset, config, init).run
+        return changed(job, workspace, dataset, config, init).run
 
     def prepare(workspace: Workspace, dataset: Dataset, config: TrainConfig, init: str | None = None) -> str:
-        run = changed(job, dataset, config, init)
+        run = changed(job, workspace, dataset, config, init)
         write_atomic(workspace.run(run.run).config, run.to_json())
         return run.run
 

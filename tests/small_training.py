@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vgan.models.network import ClipShape, R3Network
+from vgan.models.network import ClipShape, Drawing, R3Network
 from vgan.training import plan
 
 CHANNELS = 8
@@ -27,8 +27,8 @@ def small_networks() -> Iterator[None]:
     """Runs that are prepared inside have small networks; their training processes read them from config.json."""
     real = plan.r3_network
 
-    def small(preset: str, shape: ClipShape) -> R3Network:
-        return R3Network.model_validate(_shrunk(real(preset, shape).model_dump(mode="json")))
+    def small(preset: str, shape: ClipShape, drawing: Drawing) -> R3Network:
+        return R3Network.model_validate(_shrunk(real(preset, shape, drawing).model_dump(mode="json")))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "r3_network", small)

@@ -56,6 +56,7 @@ def _rows(plan: Estimate) -> list[tuple[str, str]]:
         ("clips", f"{plan.clips_train:,} to train on, {plan.clips_heldout:,} held out; {classes}"),
         ("clip", f"{counted(shape.frames, 'frame')} of {shape.height} x {shape.width} at {plan.fps:g} per second"),
         ("networks", f"{plan.family}, preset {config.preset}"),
+        ("drawing", _drawing(plan)),
         ("budget", f"{config.budget}: {counted(plan.steps, 'step')} of {plan.recipe.batch} clips = {clips}"),
         ("each clip is seen", f"{each:,.1f} times"),
         ("starts from", config.init or "fresh weights"),
@@ -65,6 +66,14 @@ def _rows(plan: Estimate) -> list[tuple[str, str]]:
         ("memory", _memory(measured.memory)),
         ("checkpoints", checkpoints),
     ]
+
+
+def _drawing(plan: Estimate) -> str:
+    """What frames are made of, and how that was decided."""
+    made = {"sprites": "sprites, drawn once a clip and moved", "frames": "every frame whole"}[plan.drawing]
+    if plan.plain_share is None:
+        return f"{made}, as asked for"
+    return f"{made}: {plan.plain_share:.0%} of the clips' background is of one colour"
 
 
 def _processes(plan: Estimate) -> str:

@@ -21,6 +21,7 @@ BAD: list[tuple[str, str, type[BaseModel], str, Any]] = [
     ("train", "config", TrainConfig, "budget", "1000000000000kclips"),
     ("train", "config", TrainConfig, "budget", f"{'9' * 400}s"),
     ("train", "config", TrainConfig, "seed", 2**31),
+    ("train", "config", TrainConfig, "drawing", "lines"),
     ("train", "config", TrainConfig, "augment", "maybe"),
     ("train", "config", TrainConfig, "compile", "perhaps"),
     ("train", "config", TrainConfig, "processes", 0),

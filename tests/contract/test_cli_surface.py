@@ -17,8 +17,8 @@ INGEST = {
     "--video-timeout", "--workers", "--runner", "--runner-address",
 }  # fmt: skip
 TRAIN = {
-    "--preset", "--budget", "--device", "--seed", "--batch", "--threads", "--checkpoints", "--init", "--augment",
-    "--stop-on-collapse", "--stop-when-indistinguishable", "--deterministic", "--compile", "--processes",
+    "--preset", "--budget", "--device", "--seed", "--batch", "--threads", "--checkpoints", "--init", "--drawing",
+    "--augment", "--stop-on-collapse", "--stop-when-indistinguishable", "--deterministic", "--compile", "--processes",
     "--nodes", "--rendezvous",
 }  # fmt: skip
 SURFACE = {

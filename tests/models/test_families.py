@@ -4,24 +4,25 @@ from made_generator import generator_record
 
 from vgan.errors import ConfigError, CorruptDataError
 from vgan.models.families import build_discriminator, build_generator
-from vgan.models.network import ClipShape, r3_network
+from vgan.models.network import ClipShape, Drawing, r3_network
 
 SHAPES = [(8, 32, 32, 2), (16, 64, 64, 0), (4, 16, 16, 3), (3, 40, 24, 0), (64, 16, 16, 0), (2, 48, 80, 2)]
 
 
-def build(preset: str, frames: int, height: int, width: int, labels: int):
+def build(preset: str, frames: int, height: int, width: int, labels: int, drawing: Drawing = "sprites"):
     torch.manual_seed(0)
     shape = ClipShape(frames=frames, height=height, width=width, labels=labels)
-    network = r3_network(preset, shape)
+    network = r3_network(preset, shape, drawing)
     return build_generator(generator_record(shape, network=network.generator)), build_discriminator(
         "r3", network.discriminator.model_dump(mode="json"), shape
     )
 
 
+@pytest.mark.parametrize("drawing", ["sprites", "frames"])
 @pytest.mark.parametrize("preset", ["tiny", "small", "base"])
 @pytest.mark.parametrize("frames, height, width, labels", SHAPES)
-def test_every_preset_makes_and_scores_clips_of_every_size(preset, frames, height, width, labels):
-    generator, discriminator = build(preset, frames, height, width, labels)
+def test_every_preset_makes_and_scores_clips_of_every_size(preset, frames, height, width, labels, drawing):
+    generator, discriminator = build(preset, frames, height, width, labels, drawing)
     label_B = torch.arange(2) % labels if labels else None
     with torch.no_grad():
         video_BCTHW = generator(torch.randn(2, generator.latent), label_B)

@@ -15,7 +15,7 @@ from vgan.models.blocks import legendre
 from vgan.models.families import build_generator
 from vgan.models.generate import generate_clip
 from vgan.models.interface import Generator
-from vgan.models.network import ClipShape
+from vgan.models.network import ClipShape, Drawing, r3_network
 from vgan.sampling import Sampler
 from vgan.training.process import train
 from vgan.workspace import Workspace
@@ -23,10 +23,11 @@ from vgan.workspace import Workspace
 TRAINED, LONG = 16, 64
 
 
-def generator(frames: int = TRAINED) -> Generator:
+def generator(frames: int = TRAINED, drawing: Drawing = "sprites") -> Generator:
+    shape = ClipShape(frames=frames, height=16, width=16, labels=2)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = build_generator(generator_record(ClipShape(frames=frames, height=16, width=16, labels=2)))
+        network = build_generator(generator_record(shape, network=r3_network("tiny", shape, drawing).generator))
     return network.eval().requires_grad_(False)
 
 
@@ -87,8 +88,9 @@ def assert_goes_on_moving(network: Generator) -> None:
         assert beyond.min() >= 0.25 * inside.min()
 
 
-def test_a_long_clip_neither_freezes_nor_jumps_past_the_trained_length():
-    assert_goes_on_moving(generator())
+@pytest.mark.parametrize("drawing", ["sprites", "frames"])
+def test_a_long_clip_neither_freezes_nor_jumps_past_the_trained_length(drawing: Drawing):
+    assert_goes_on_moving(generator(drawing=drawing))
 
 
 @pytest.mark.e2e

@@ -61,7 +61,7 @@ def measured(plan: Estimate, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_names_the_run_that_training_makes_and_its_data(plan: Estimate, made: Workspace) -> None:
     dataset = load_dataset(made, "shapes")
-    asked = resolve(dataset, CONFIG)
+    asked = resolve(made, dataset, CONFIG)
     assert (plan.run, plan.state, plan.steps_done) == (run_key(dataset, CONFIG), "new", 0)
     assert (plan.config, plan.recipe, plan.shape, plan.family) == (CONFIG, asked.recipe, asked.shape, asked.family)
     assert (plan.clips_train, plan.labels, plan.dataset_digest) == (24, ("left", "up"), dataset.digest())
@@ -120,7 +120,7 @@ def test_it_resumes_from_the_newest_checkpoint_that_training_would_take(
 ) -> None:
     """As `resume` does: what is damaged is passed over, and no sound one or another run's is an error."""
     key = prepare(workspace, load_dataset(workspace, "shapes"), CONFIG)
-    folder, asked = workspace.run(key), resolve(load_dataset(workspace, "shapes"), CONFIG)
+    folder, asked = workspace.run(key), resolve(workspace, load_dataset(workspace, "shapes"), CONFIG)
     state = small_state()
     for state.steps in (1, 2, 3, 4):
         with CheckpointWriter(folder, asked) as writer:

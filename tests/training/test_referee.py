@@ -47,7 +47,7 @@ def test_another_setting_is_another_run_and_reaches_the_plan(quality, workspace)
     dataset, config = load_dataset(workspace, "shapes"), TrainConfig()
     plain = quality.Job("", "shapes", {}, {}, {}, {}, "")
     other = quality.Job("", "shapes", {}, {"lr_generator": 2e-3}, {"hidden": 64}, {"features": 32}, "")
-    runs = [quality.changed(job, dataset, config, None) for job in (plain, other)]
+    runs = [quality.changed(job, workspace, dataset, config, None) for job in (plain, other)]
     assert runs[0].run != runs[1].run
     assert runs[1].recipe.lr_generator == 2e-3
     assert (runs[1].network.generator.hidden, runs[1].network.discriminator.features) == (64, 32)

@@ -140,7 +140,7 @@ def vars_of(state: TrainState, part: str) -> dict[str, torch.Tensor]:
 
 def test_a_class_keeps_its_looks_when_the_list_of_classes_changes(source):
     workspace, key = source
-    plan = resolve(dataset_of(workspace), NEXT)
+    plan = resolve(workspace, dataset_of(workspace), NEXT)
     before = build_state(plan, CPU)
     tensors = load_file(workspace.run(key).generator / "weights.safetensors")
     before.generator.load_state_dict(tensors)
@@ -159,7 +159,7 @@ def test_a_class_keeps_its_looks_when_the_list_of_classes_changes(source):
 
 def test_classes_of_equal_number_and_other_names_are_not_taken_for_each_other(source):
     workspace, _ = source
-    plan = resolve(dataset_of(workspace), NEXT)
+    plan = resolve(workspace, dataset_of(workspace), NEXT)
     fresh, donor = build_state(plan, CPU), build_state(plan.model_copy(update={"config": SOURCE}), CPU)
     for part in ("generator", "discriminator"):
         found = match(vars_of(donor, part), vars_of(fresh, part), ("right", "up"), plan, part)
@@ -181,7 +181,7 @@ def test_weights_with_classes_start_a_run_without_and_the_other_way_round(source
 
 
 def test_stages_are_matched_from_the_coarsest(source):
-    plan = resolve(dataset_of(source[0]), NEXT)
+    plan = resolve(source[0], dataset_of(source[0]), NEXT)
     long = {f"body.blocks.{index}.conv.weight": torch.full((2, 2), float(index)) for index in range(3)}
     short = {f"body.blocks.{index}.conv.weight": torch.zeros(2, 2) for index in range(2)}
     for part, first in (("generator", 0), ("discriminator", 1)):  # which is the coarsest's end differs
@@ -297,7 +297,7 @@ def test_kept_weights_that_were_damaged_later_are_refused(source):
     held, config = dataset_of(workspace), asking(key)
     sha256 = adopt(workspace, held, config)
     flip(workspace.initial(sha256))
-    plan = resolve(held, config, sha256)
+    plan = resolve(workspace, held, config, sha256)
     with pytest.raises(CorruptDataError, match="not the file"):
         take_over(workspace, plan, build_state(plan, CPU))
     assert adopt(workspace, held, config) == sha256  # copies them anew
@@ -316,7 +316,7 @@ def test_a_pickle_is_refused_and_not_run(source, tmp_path, name):
     write_atomic(folder / "generator.json", record.to_json())
     held, config = dataset_of(workspace), asking(str(folder / name))
     with pytest.raises(VganError) as caught:
-        plan = resolve(held, config, adopt(workspace, held, config))
+        plan = resolve(workspace, held, config, adopt(workspace, held, config))
         take_over(workspace, plan, build_state(plan, CPU))
     assert caught.value.exit_code in (2, 76)
     assert not marker.exists()

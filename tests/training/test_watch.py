@@ -65,7 +65,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def watch_of(workspace: Workspace, **asked: object) -> Watch:
     dataset = load_dataset(workspace, "shapes")
-    config = resolve(dataset, TrainConfig.model_validate({"batch": 8, "device": "cpu", **asked}))
+    config = resolve(workspace, dataset, TrainConfig.model_validate({"batch": 8, "device": "cpu", **asked}))
     budget = RunBudget(run=config.run, steps=STEPS, clips=STEPS * 8, bf16=False, clips_per_second=None)
     train = ClipSet(workspace.dataset("shapes"), dataset, "train", check=False)
     return open_watch(workspace, dataset, config, budget, train, CPU)

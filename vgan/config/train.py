@@ -67,6 +67,12 @@ class TrainConfig(Spec):
     batch: int | None = Field(
         default=None, title="Clips per step", ge=2, le=4096, description="Clips in one step; empty takes the preset's."
     )
+    drawing: Literal["auto", "sprites", "frames"] = Field(
+        default="auto",
+        title="Drawing",
+        description="'sprites' draws things once a clip and moves them, for plain backgrounds; 'frames' draws every "
+        "frame whole, for filmed scenes; 'auto' looks at the clips' backgrounds.",
+    )
     augment: Literal["adaptive", "off"] = Field(
         default="adaptive",
         title="Augmentation",

@@ -5,10 +5,14 @@ Nothing here needs torch, so that a plan can be made and read before any network
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from ..config import Spec
 from ..errors import ConfigError
+
+Drawing = Literal["sprites", "frames"]  # pictures drawn once a clip and moved, or every frame drawn whole
 
 R3_VERSION = 5  # of the code of the family; raised when equal weights would make other clips
 
@@ -32,7 +36,12 @@ class R3Generator(Spec):
     degree: int = Field(
         default=5, ge=2, description="Legendre polynomials (from degree 0) behind each of these numbers."
     )
-    sprites: int = Field(default=1, ge=1, le=64, description="Pictures drawn once a clip and moved along the path.")
+    sprites: int = Field(
+        default=1,
+        ge=0,
+        le=64,
+        description="Pictures drawn once a clip and moved along the path; 0 draws every frame whole.",
+    )
     sprite_size: float = Field(default=0.3, gt=0, description="Half their extent at first, in half pictures.")
     still: tuple[int, ...] = Field(
         description="Channels of each resolution of what is drawn once a clip, from the coarsest; each next doubles it."
@@ -77,10 +86,9 @@ _STILL_WIDTHS: dict[str, tuple[int, ...]] = {
     "small": (128, 96, 64, 48),
     "base": (256, 192, 128, 96, 64),
 }
-_FRAME_WIDTHS: dict[str, tuple[int, ...]] = {
-    "tiny": (32, 24, 16),
-    "small": (192, 128, 96, 64),
-    "base": (256, 256, 192, 128, 64),
+_FRAME_WIDTHS: dict[Drawing, dict[str, tuple[int, ...]]] = {
+    "sprites": {"tiny": (32, 24, 16), "small": (192, 128, 96, 64), "base": (256, 256, 192, 128, 64)},
+    "frames": {"tiny": (48, 32, 24, 16), "small": (192, 128, 96, 64), "base": (256, 256, 192, 128, 64)},
 }
 _DISCRIMINATOR_WIDTHS: dict[str, tuple[int, ...]] = {
     "tiny": (64, 96, 128),
@@ -90,17 +98,22 @@ _DISCRIMINATOR_WIDTHS: dict[str, tuple[int, ...]] = {
 _LOOK_WIDTH = {"tiny": 32, "small": 64, "base": 64}
 
 
-def r3_network(preset: str, shape: ClipShape) -> R3Network:
+def r3_network(preset: str, shape: ClipShape, drawing: Drawing = "sprites") -> R3Network:
     """The `r3` networks of a preset for clips of this shape.
 
-    The coarsest feature map has about 4 x 4 places. What is drawn once a clip ends at a quarter of the picture's
-    resolution, where a sprite's canvas has about as many places as it covers pixels; what the preset has too few
-    widths for is left to the pixel shuffle at the end.
+    The coarsest feature map has about 4 x 4 places. What is drawn once a clip ends, under sprites, at a quarter of the
+    picture's resolution, where a sprite's canvas has about as many places as it covers pixels; what the preset has too
+    few widths for is left to the pixel shuffle at the end.
     """
     doublings = _doublings(shape)
-    still, frame = _STILL_WIDTHS[preset], _FRAME_WIDTHS[preset]
+    still, frame = _STILL_WIDTHS[preset], _FRAME_WIDTHS[drawing][preset]
+    coarser = 2 if drawing == "sprites" else 0
     return R3Network(
-        generator=R3Generator(still=still[: max(1, doublings - 2) + 1], widths=frame[: doublings + 1]),
+        generator=R3Generator(
+            sprites=1 if drawing == "sprites" else 0,
+            still=still[: max(1, doublings - coarser) + 1],
+            widths=frame[: doublings + 1],
+        ),
         discriminator=R3Discriminator(
             fold=_fold(preset, shape),
             widths=_DISCRIMINATOR_WIDTHS[preset],

@@ -28,13 +28,15 @@ FRAME_GAIN = 0.03  # of what each frame draws for itself at first: a clip starts
 FRAME_PACE = 0.02  # and learns to draw so much more slowly, or it draws what sprites have not yet learnt to;
 FRAME_COST = 1.0  # for the same reason each frame pays for what it draws
 DARK = -1.0  # the still picture at first, before tanh
+WHOLE_GAIN = 0.3  # of what each frame draws at first where there are no sprites: as much as of the still picture
 
 
 class R3GeneratorNetwork(Generator):
     """A content code says what is there, a motion path where it is at each moment.
 
     A frame is a picture with sprites over it. The picture is a still one, drawn once a clip, plus what each frame
-    draws for itself (what deforms, turns or changes its light); the sprites are drawn once a clip and moved.
+    draws for itself (what deforms, turns or changes its light); the sprites are drawn once a clip and moved. Without
+    sprites all that moves is drawn by each frame, at no price and at a full pace.
     """
 
     def __init__(self, network: R3Generator, shape: ClipShape) -> None:
@@ -42,27 +44,31 @@ class R3GeneratorNetwork(Generator):
         self.network = network
         base, doublings = network.base(shape), network.doublings(shape)
         labels, hidden = shape.labels, network.hidden
+        over_picture = network.sprites > 0
         self.content1 = linear(network.content + labels, hidden)
         self.content2 = linear(hidden, hidden)
         self.motion1 = linear(network.motion + labels, hidden)
         self.motion2 = linear(hidden, network.path * network.degree, gain=1.0)
         enlarged = len(network.still) - 1
         self.still = Still(network.still, hidden, base)
-        self.still_head = Head(network.still[-1], 2 ** (doublings - enlarged), gain=0.3, bias=DARK)
-        canvas = (base[0] * 2**enlarged, base[1] * 2**enlarged)
-        self.sprites = Sprites(
-            network.sprites,
-            latent=network.content + labels,
-            code=hidden,
-            features=network.still[-1],
-            canvas=canvas,
-            size=network.sprite_size,
+        self.still_head = Head(
+            network.still[-1], 2 ** (doublings - enlarged), gain=0.3, bias=DARK if over_picture else 0.0
         )
-        self.courses = Courses(network.sprites, network.path, network.degree, labels)
+        self.sprites = self.courses = None
+        if over_picture:
+            canvas = (base[0] * 2**enlarged, base[1] * 2**enlarged)
+            self.sprites = Sprites(
+                network.sprites,
+                latent=network.content + labels,
+                code=hidden,
+                features=network.still[-1],
+                canvas=canvas,
+                size=network.sprite_size,
+            )
+            self.courses = Courses(network.sprites, network.path, network.degree, labels)
         self.frames = Frames(network.widths, hidden, network.path, base)
-        self.frame_head = Head(
-            network.widths[-1], 2 ** (doublings - len(network.widths) + 1), gain=FRAME_GAIN, pace=FRAME_PACE
-        )
+        gain, pace = (FRAME_GAIN, FRAME_PACE) if over_picture else (WHOLE_GAIN, 1.0)
+        self.frame_head = Head(network.widths[-1], 2 ** (doublings - len(network.widths) + 1), gain=gain, pace=pace)
 
     def forward(self, z_BZ: Tensor, label_B: Tensor | None = None, times_T: Tensor | None = None) -> Tensor:
         """Latent, class and times (in frames, default 0 to `frames` - 1) -> video [B, 3, T, H, W] in [-1, 1]."""
@@ -73,9 +79,13 @@ class R3GeneratorNetwork(Generator):
         path_BTP = torch.einsum("bpk,tk->btp", moves_BPK, basis_TK)
         features_BCHW = self.still(content_BD)
         still_B3HW = self.still_head(features_BCHW)
-        frames_N3HW = costly(self.frame_head(self.frames(content_BD, path_BTP)), FRAME_COST)
+        frames_N3HW = self.frame_head(self.frames(content_BD, path_BTP))
+        if self.sprites is not None:
+            frames_N3HW = costly(frames_N3HW, FRAME_COST)
         frames_BT3HW = frames_N3HW.reshape(*path_BTP.shape[:2], *frames_N3HW.shape[1:])
         picture_BT3HW = torch.tanh(still_B3HW[:, None] + frames_BT3HW)
+        if self.sprites is None or self.courses is None:
+            return picture_BT3HW.transpose(1, 2)
         latent_BZ = torch.cat([z_BZ[:, : self.network.content], one_hot_BL], 1)
         place_BTS2 = self.courses(moves_BPK, basis_TK, one_hot_BL)
         return self.sprites(picture_BT3HW, features_BCHW, latent_BZ, content_BD, place_BTS2).transpose(1, 2)

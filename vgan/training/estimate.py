@@ -17,7 +17,7 @@ from typing import Literal
 from ..config import TrainConfig
 from ..data.manifest import load_dataset, plain_batches
 from ..errors import BadInputError
-from ..models.network import ClipShape
+from ..models.network import ClipShape, Drawing
 from ..records import Dataset, Record
 from ..workspace import RunFolder, Workspace
 from .initial import adopt
@@ -104,6 +104,8 @@ class Estimate(Record):
     fps: float
     config: TrainConfig
     family: str
+    drawing: Drawing
+    plain_share: float | None  # of the background, by which the drawing was chosen; None where it was given
     recipe: Recipe
     steps: int
     clips: int  # of the whole budget
@@ -140,7 +142,7 @@ def estimate(workspace: Workspace, name: str, config: TrainConfig, find: FindIni
         _check_heldout(workspace, dataset)
     with tempfile.TemporaryDirectory(prefix="vgan-") as scratch:
         init = find(_Rehearsal(workspace.root, scratch=Path(scratch)), dataset, config)
-    run = resolve(dataset, config, init)
+    run = resolve(workspace, dataset, config, init)
     standing = _standing(workspace.run(run.run), run)
     measured = Probe.from_json(probe(run), "what the training process measured")
     return _put_together(dataset, run, workspace.run(run.run), standing, measured)
@@ -189,6 +191,8 @@ def _put_together(
         fps=run.fps,
         config=run.config,
         family=run.family,
+        drawing=run.drawing,
+        plain_share=run.plain_share,
         recipe=run.recipe,
         steps=steps,
         clips=steps * batch,

@@ -16,14 +16,15 @@ from pydantic import Field
 
 from ..config import Budget, TrainConfig
 from ..errors import ConfigError
-from ..models.network import ClipShape, R3Network, r3_network
+from ..models.network import ClipShape, Drawing, R3Network, r3_network
 from ..records import Dataset, Record, digest_of
 from ..storage import read_bytes, write_atomic
 from ..workspace import RunFolder, Workspace
+from .drawing import choose
 from .recipe import Recipe, recipe_for
 
 MOST_STEPS = 99_999_999  # names of checkpoints have eight digits
-TRAINING_CODE = 7  # raised whenever the same configuration would give other weights than before
+TRAINING_CODE = 8  # raised whenever the same configuration would give other weights than before
 
 # Fields of TrainConfig that do not change what is learned: a run may be resumed with others.
 NOT_LEARNED = frozenset(
@@ -43,6 +44,8 @@ class RunConfig(Record):
     config: TrainConfig
     family: Literal["r3"] = "r3"
     network: R3Network
+    drawing: Drawing = "sprites"  # which a run that does not say so has: there was nothing else
+    plain_share: float | None = None  # of the background, by which the drawing was chosen; None where it was given
     recipe: Recipe
     training_code: int = TRAINING_CODE
     init_sha256: str | None = None  # of the weights that it starts from, wherever `config.init` now leads
@@ -68,13 +71,18 @@ def run_key(dataset: Dataset, config: TrainConfig, init: str | None = None) -> s
     return f"{dataset.name}-{digest[:16]}"
 
 
-def resolve(dataset: Dataset, config: TrainConfig, init: str | None = None) -> RunConfig:
-    """Turn a preset into networks and a recipe for this dataset; raises ConfigError when its clips do not fit.
+def resolve(workspace: Workspace, dataset: Dataset, config: TrainConfig, init: str | None = None) -> RunConfig:
+    """Turn a preset into networks and a recipe for this dataset, some of whose clips are looked at.
 
     `init` as for `run_key`.
+
+    Raises:
+        ConfigError: the clips have a shape that the networks cannot take.
+        CorruptDataError, StorageError: as for `drawing.choose`.
     """
     ingest = dataset.config
     shape = ClipShape(frames=ingest.frames, height=ingest.height, width=ingest.width, labels=len(dataset.labels))
+    drawing, plain_share = choose(workspace, dataset, config)
     return RunConfig(
         run=run_key(dataset, config, init),
         dataset=dataset.name,
@@ -83,7 +91,9 @@ def resolve(dataset: Dataset, config: TrainConfig, init: str | None = None) -> R
         shape=shape,
         fps=ingest.fps,
         config=config,
-        network=r3_network(config.preset, shape),
+        network=r3_network(config.preset, shape, drawing),
+        drawing=drawing,
+        plain_share=plain_share,
         recipe=recipe_for(config.preset, config.batch, shape.frames * shape.height * shape.width),
         init_sha256=init,
     )
@@ -91,7 +101,7 @@ def resolve(dataset: Dataset, config: TrainConfig, init: str | None = None) -> R
 
 def prepare(workspace: Workspace, dataset: Dataset, config: TrainConfig, init: str | None = None) -> str:
     """Write the run's config.json and return its key."""
-    run = resolve(dataset, config, init)
+    run = resolve(workspace, dataset, config, init)
     write_atomic(workspace.run(run.run).config, run.to_json())
     return run.run
 

@@ -34,8 +34,9 @@ from .heartbeat import Listener
 from .initial import adopt
 from .machine import MachineLog
 from .nodes import Company, gather, join, node_rank
-from .plan import RunConfig, prepare, read_budget, read_config, resolve, run_key
+from .plan import RunConfig, prepare, read_budget, read_config, run_key
 from .ranks import Ranks, check_share, count_processes
+from .recipe import recipe_for
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def train(
     if (finished := finished_run(folder)) is not None:
         return finished, True
     if node := node_rank(config):
-        return _follow(workspace, config, node, resolve(dataset, config, init).recipe.batch), False
+        return _follow(workspace, config, node, recipe_for(config.preset, config.batch).batch), False
     _verify(workspace, dataset, progress)
     with lease(folder.lease, wait=wait):
         if (finished := finished_run(folder)) is not None:
