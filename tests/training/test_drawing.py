@@ -101,6 +101,7 @@ def test_the_drawing_is_part_of_the_runs_key_and_a_resumed_run_has_the_same(work
     assert read_config(workspace.run(key)) == first
 
 
+@pytest.mark.e2e
 def test_a_filmed_scene_trains_to_the_end_and_starts_from_a_run_with_sprites(workspace):
     write_scenes(workspace)
     config = TrainConfig(budget="0.02kclips", batch=4, threads=1, device="cpu")
@@ -119,6 +120,7 @@ def test_weights_of_whole_frames_leave_the_sprites_of_another_run_fresh(workspac
     assert "generator.motion2.weight" in found.taken
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     "options, said",
     [((), "every frame whole: "), (("--drawing", "sprites"), "sprites, drawn once a clip and moved, as asked for")],

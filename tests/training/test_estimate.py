@@ -64,6 +64,7 @@ def test_it_names_the_run_that_training_makes_and_its_data(plan: Estimate, made:
     asked = resolve(made, dataset, CONFIG)
     assert (plan.run, plan.state, plan.steps_done) == (run_key(dataset, CONFIG), "new", 0)
     assert (plan.config, plan.recipe, plan.shape, plan.family) == (CONFIG, asked.recipe, asked.shape, asked.family)
+    assert (plan.drawing, plan.plain_share) == (asked.drawing, asked.plain_share) == ("sprites", 1.0)
     assert (plan.clips_train, plan.labels, plan.dataset_digest) == (24, ("left", "up"), dataset.digest())
     assert plan.clips_bytes == 24 * 3 * 4 * 16 * 16 and plan.clips_resident
 
